@@ -1,0 +1,1 @@
+"""Metadata cache and block cache: memory first (cachetools)."""

@@ -1,0 +1,5 @@
+"""Parse the command line (placeholder replaced by the cli room)."""
+
+
+def main() -> None:
+    """Run the command."""

@@ -1,0 +1,80 @@
+"""Hold the one configuration object: what the options, once parsed and checked, come to.
+
+Built by mounting/options.py from `-o`, passed down by constructor; no room reads options or the
+environment by itself. A secret never stands in here, only where to find it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from s3rolefs.model import MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleConfig:
+    """Say where credentials come from (ROLES.md's table) and which role to assume with them.
+
+    Exactly one source: `profile`, `credentials_file`, the environment (`credential_source =
+    "Environment"`) or, with none of them named, what is found in botocore's order.
+    """
+
+    profile: str | None = None
+    credentials_file: str | None = None
+    credential_source: str | None = None
+    source_profile: str | None = None
+    role_arn: str | None = None
+    role_session_name: str | None = None
+    external_id: str | None = None
+    external_id_file: str | None = None
+    duration_seconds: int | None = None
+    sts_endpoint: str | None = None
+    cred_wait_seconds: float = 30.0
+    # For tests and for measuring what a mount without renewal does: never renew a session.
+    renew: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """Say how to reach the service; None means: find out (profile, environment, S3's answers)."""
+
+    bucket: str
+    prefix: str = ""  # "" or ends with "/"
+    region: str | None = None
+    endpoint_url: str | None = None
+    path_style: bool | None = None
+    ca_bundle: str | None = None
+    io_timeout_seconds: float = 60.0
+    connections: int = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileConfig:
+    """Say how objects look as files and what may be kept in memory or on disk."""
+
+    uid: int
+    gid: int
+    file_mode: int = 0o644
+    dir_mode: int = 0o755
+    metadata_ttl_seconds: float = 10.0
+    negative_ttl_seconds: float = 10.0
+    # True (`metadata=listing`): never HEAD; every object is a regular file with default attributes.
+    metadata_from_listing: bool = False
+    cache_memory_bytes: int = 512 * MIB
+    spool_dir: str = ""
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountConfig:
+    """Describe one mount: the source to the letter (fsname), the directory, and the three parts."""
+
+    source: str
+    mountpoint: str
+    role: RoleConfig
+    store: StoreConfig
+    files: FileConfig
+    fuse_options: tuple[str, ...] = field(default=())
+    mount_wait_seconds: float = 60.0
+    stop_timeout_seconds: float = 60.0
+    log_level: str = "info"

@@ -1,0 +1,1 @@
+"""The object store: its interface, its clients, retries and key rules."""
