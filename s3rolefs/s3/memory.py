@@ -1,0 +1,350 @@
+"""Be an object store in memory: the fake that tests and other rooms run against.
+
+Behaves as Amazon S3 does where services differ: Last-Modified in whole seconds, that of a
+multipart object the second its upload began, ETags by md5, parts of at least 5 MiB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from s3rolefs.clock import Clock, SystemClock
+from s3rolefs.errors import Reason, StoreError
+from s3rolefs.model import KIB, MIB, DeleteFailure, Key, ListPage, ObjectInfo, Stored, UploadedPart
+from s3rolefs.s3.store import BatchDeleteLimit, BlockFilled, Body, FileSpan, ObjectAttributes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+MIN_PART_SIZE_BYTES = 5 * MIB
+MAX_PART_NUMBER = 10_000
+MAX_PAGE_LENGTH = 1000
+MAX_KEY_BYTES = 1024
+MAX_METADATA_BYTES = 2 * KIB
+ARCHIVED_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+DEFAULT_CONTENT_TYPE = "binary/octet-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Object:
+    """One version of one object."""
+
+    data: bytes
+    etag: str
+    last_modified_ns: int
+    storage_class: str
+    metadata: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Upload:
+    """One multipart upload under way; `parts` holds ETag and bytes by number."""
+
+    key: Key
+    begun_ns: int
+    attributes: ObjectAttributes
+    parts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """Hold one bucket in memory; see `ObjectStore` for what each verb promises.
+
+    Every verb passes a checkpoint before it acts, at one instant, and another before it answers,
+    so that callers race as they do over a network. `counts` tells how often each verb was called.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.counts: Counter[str] = Counter()
+        self._clock = clock or SystemClock()
+        self._objects: dict[Key, _Object] = {}
+        self._uploads: dict[str, _Upload] = {}
+        self._uploads_begun = 0
+
+    async def list_page(
+        self,
+        prefix: str,
+        *,
+        delimiter: str = "/",
+        token: str | None = None,
+        start_after: str | None = None,
+        limit: int = 1000,
+    ) -> ListPage:
+        """Return one page; the token is the last name given out, `start_after` is void beside it."""
+        async with self._verb("list_page"):
+            objects: list[ObjectInfo] = []
+            prefixes: list[str] = []
+            after = token or start_after or ""
+            last = token or ""
+            next_token = None
+            # Code points sort as their UTF-8 does.
+            for key in sorted(self._objects):
+                if not key.startswith(prefix) or key <= after:
+                    continue
+                end = key.find(delimiter, len(prefix)) if delimiter else -1
+                name = key if end < 0 else key[: end + len(delimiter)]
+                if end >= 0 and name == last:
+                    continue
+                if len(objects) + len(prefixes) == min(limit, MAX_PAGE_LENGTH):
+                    next_token = last
+                    break
+                last = name
+                if end < 0:
+                    objects.append(self._info(key, self._objects[key], listed=True))
+                else:
+                    prefixes.append(name)
+            return ListPage(objects=tuple(objects), prefixes=tuple(prefixes), next_token=next_token)
+
+    async def head(self, key: Key) -> ObjectInfo:
+        """Return an object's attributes."""
+        async with self._verb("head"):
+            return self._info(key, self._find(key))
+
+    async def get(
+        self,
+        key: Key,
+        into: Sequence[memoryview],
+        *,
+        offset: int = 0,
+        if_match: str | None = None,
+        on_filled: BlockFilled | None = None,
+    ) -> ObjectInfo:
+        """Read a range of one version, a checkpoint before each buffer."""
+        async with self._verb("get"):
+            found = self._find(key, if_match=if_match, readable=True)
+            length = sum(len(buffer) for buffer in into)
+            if length == 0:
+                raise ValueError("a get needs room for at least one byte")
+            if offset + length > len(found.data):
+                raise StoreError(Reason.CORRUPT, f"only {len(found.data)} bytes are there", key=key)
+            for index, buffer in enumerate(into):
+                await trio.lowlevel.checkpoint()
+                buffer[:] = found.data[offset : offset + len(buffer)]
+                offset += len(buffer)
+                if on_filled is not None:
+                    on_filled(index)
+            return self._info(key, found)
+
+    async def put(
+        self,
+        key: Key,
+        body: Body,
+        attributes: ObjectAttributes,
+        *,
+        if_match: str | None = None,
+        if_none_match: bool = False,
+    ) -> Stored:
+        """Store an object in one step."""
+        async with self._verb("put"):
+            self._check_target(key, if_match=if_match, if_none_match=if_none_match)
+            data = _bytes_of(body)
+            return self._store(key, data, hashlib.md5(data).hexdigest(), attributes)
+
+    async def copy(
+        self,
+        source: Key,
+        target: Key,
+        *,
+        attributes: ObjectAttributes | None = None,
+        if_match: str | None = None,
+        if_none_match: bool = False,
+    ) -> Stored:
+        """Copy an object; as in S3 the storage class is STANDARD unless `attributes` say otherwise."""
+        async with self._verb("copy"):
+            found = self._find(source, if_match=if_match, readable=True)
+            self._check_target(target, if_none_match=if_none_match)
+            if attributes is None:
+                if source == target:
+                    raise _refusal("InvalidRequest", "a copy onto itself must change something", key=target)
+                attributes = ObjectAttributes(metadata=found.metadata, headers=found.headers)
+            return self._store(target, found.data, hashlib.md5(found.data).hexdigest(), attributes)
+
+    async def delete(self, key: Key) -> None:
+        """Delete one object."""
+        async with self._verb("delete"):
+            self._objects.pop(key, None)
+
+    async def delete_many(self, keys: Sequence[Key]) -> Sequence[DeleteFailure]:
+        """Delete up to 1,000 objects; here none of them ever fails."""
+        async with self._verb("delete_many"):
+            if len(keys) > BatchDeleteLimit:
+                raise _refusal("MalformedXML", f"{len(keys)} keys are too many for one batch")
+            for key in keys:
+                self._objects.pop(key, None)
+            return ()
+
+    async def create_multipart(self, key: Key, attributes: ObjectAttributes) -> str:
+        """Begin a multipart upload and return its id."""
+        async with self._verb("create_multipart"):
+            _check_size(key, attributes)
+            self._uploads_begun += 1
+            upload_id = f"upload-{self._uploads_begun}"
+            self._uploads[upload_id] = _Upload(key=key, begun_ns=self._now_ns(), attributes=attributes)
+            return upload_id
+
+    async def upload_part(self, key: Key, upload_id: str, number: int, body: Body) -> UploadedPart:
+        """Send one part."""
+        async with self._verb("upload_part"):
+            return self._store_part(key, upload_id, number, _bytes_of(body))
+
+    async def upload_part_copy(
+        self,
+        key: Key,
+        upload_id: str,
+        number: int,
+        *,
+        source: Key,
+        offset: int,
+        length: int,
+        if_match: str | None = None,
+    ) -> UploadedPart:
+        """Make a part from bytes of an existing object."""
+        async with self._verb("upload_part_copy"):
+            found = self._find(source, if_match=if_match, readable=True)
+            if offset + length > len(found.data):
+                raise _refusal("InvalidRange", "the source is shorter than the range", key=source, status=416)
+            return self._store_part(key, upload_id, number, found.data[offset : offset + length])
+
+    async def complete_multipart(
+        self,
+        key: Key,
+        upload_id: str,
+        parts: Sequence[UploadedPart],
+        *,
+        size_bytes: int,
+        if_match: str | None = None,
+        if_none_match: bool = False,
+    ) -> Stored:
+        """Finish an upload; a part list or a size that is not what was sent is refused."""
+        async with self._verb("complete_multipart"):
+            upload = self._upload(key, upload_id)
+            self._check_target(key, if_match=if_match, if_none_match=if_none_match)
+            numbers = [part.number for part in parts]
+            if not numbers or numbers != sorted(set(numbers)):
+                raise _refusal("InvalidPartOrder", "there must be parts, their numbers ascending", key=key)
+            if any(upload.parts.get(part.number, ("",))[0] != part.etag for part in parts):
+                raise _refusal("InvalidPart", "a part was not sent, or was replaced", key=key)
+            pieces = [upload.parts[number][1] for number in numbers]
+            if any(len(piece) < MIN_PART_SIZE_BYTES for piece in pieces[:-1]):
+                raise _refusal("EntityTooSmall", "a part before the last is below 5 MiB", key=key)
+            data = b"".join(pieces)
+            if len(data) != size_bytes:
+                message = f"the parts hold {len(data)} bytes, {size_bytes} were announced"
+                raise _refusal("InvalidRequest", message, key=key)
+            digest = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts)).hexdigest()
+            etag = f"{digest}-{len(parts)}"
+            del self._uploads[upload_id]
+            return self._store(key, data, etag, upload.attributes, modified_ns=upload.begun_ns)
+
+    async def abort_multipart(self, key: Key, upload_id: str) -> None:
+        """Give an upload up."""
+        async with self._verb("abort_multipart"):
+            self._uploads.pop(upload_id, None)
+
+    def upload_ids(self) -> frozenset[str]:
+        """Return the ids of the uploads neither completed nor aborted (what a leak costs money for)."""
+        return frozenset(self._uploads)
+
+    @asynccontextmanager
+    async def _verb(self, name: str) -> AsyncIterator[None]:
+        self.counts[name] += 1
+        await trio.lowlevel.checkpoint()
+        try:
+            yield
+        except StoreError as error:
+            error.operation = name
+            raise
+        await trio.lowlevel.checkpoint()
+
+    def _now_ns(self) -> int:
+        return int(self._clock.wall_seconds()) * 1_000_000_000
+
+    def _find(self, key: Key, *, if_match: str | None = None, readable: bool = False) -> _Object:
+        found = self._objects.get(key)
+        if found is None:
+            raise StoreError(Reason.NOT_FOUND, key=key, status=404, code="NoSuchKey")
+        if if_match is not None and if_match != found.etag:
+            raise StoreError(Reason.PRECONDITION, key=key, status=412, code="PreconditionFailed")
+        if readable and found.storage_class in ARCHIVED_CLASSES:
+            raise StoreError(Reason.ARCHIVED, key=key, status=403, code="InvalidObjectState")
+        return found
+
+    def _check_target(self, key: Key, *, if_match: str | None = None, if_none_match: bool = False) -> None:
+        found = self._objects.get(key)
+        changed = if_match is not None and (found is None or found.etag != if_match)
+        if changed or (if_none_match and found is not None):
+            raise StoreError(Reason.PRECONDITION, key=key, status=412, code="PreconditionFailed")
+
+    def _info(self, key: Key, found: _Object, *, listed: bool = False) -> ObjectInfo:
+        return ObjectInfo(
+            key=key,
+            size_bytes=len(found.data),
+            etag=found.etag,
+            last_modified_ns=found.last_modified_ns,
+            storage_class=found.storage_class,
+            metadata=None if listed else found.metadata,
+            headers=None if listed else found.headers,
+            asked_at_ns=self._now_ns(),
+        )
+
+    def _store(
+        self, key: Key, data: bytes, etag: str, attributes: ObjectAttributes, *, modified_ns: int = 0
+    ) -> Stored:
+        _check_size(key, attributes)
+        now_ns = self._now_ns()
+        headers = {name.lower(): value for name, value in attributes.headers.items()}
+        headers.setdefault("content-type", DEFAULT_CONTENT_TYPE)
+        headers.pop("x-amz-tagging", None)
+        self._objects[key] = _Object(
+            data=data,
+            etag=etag,
+            last_modified_ns=modified_ns or now_ns,
+            storage_class=headers.pop("x-amz-storage-class", "STANDARD"),
+            metadata={name.lower(): value for name, value in attributes.metadata.items()},
+            headers=headers,
+        )
+        return Stored(etag=etag, last_modified_ns=now_ns)
+
+    def _upload(self, key: Key, upload_id: str) -> _Upload:
+        upload = self._uploads.get(upload_id)
+        if upload is None or upload.key != key:
+            raise StoreError(Reason.NO_SUCH_UPLOAD, key=key, status=404, code="NoSuchUpload")
+        return upload
+
+    def _store_part(self, key: Key, upload_id: str, number: int, data: bytes) -> UploadedPart:
+        upload = self._upload(key, upload_id)
+        if not 1 <= number <= MAX_PART_NUMBER:
+            raise _refusal("InvalidArgument", f"part number {number} is out of range", key=key)
+        etag = hashlib.md5(data).hexdigest()
+        upload.parts[number] = (etag, data)
+        return UploadedPart(number=number, etag=etag)
+
+
+def _refusal(code: str, message: str, *, key: str = "", status: int = 400) -> StoreError:
+    return StoreError(Reason.REFUSED, message, key=key, status=status, code=code)
+
+
+def _check_size(key: Key, attributes: ObjectAttributes) -> None:
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise StoreError(Reason.NAME_TOO_LONG, key=key, status=400, code="KeyTooLongError")
+    if (
+        sum(len(f"{name}{value}".encode()) for name, value in attributes.metadata.items())
+        > MAX_METADATA_BYTES
+    ):
+        raise _refusal("MetadataTooLarge", "user metadata is above 2 KB", key=key)
+
+
+def _bytes_of(body: Body) -> bytes:
+    if not isinstance(body, FileSpan):
+        return bytes(body)
+    data = os.pread(body.fd, body.length, body.offset)
+    if len(data) != body.length:
+        raise OSError(f"a spool ended after {len(data)} of {body.length} bytes")
+    return data
