@@ -78,3 +78,5 @@ class MountConfig:
     mount_wait_seconds: float = 60.0
     stop_timeout_seconds: float = 60.0
     log_level: str = "info"
+    # Environment variables that the serving process keeps beside the usual ones.
+    pass_env: tuple[str, ...] = ()

@@ -1,0 +1,43 @@
+"""Carry the configuration, and secrets from the environment, into the serving process.
+
+They travel through an inherited descriptor of a nameless file in memory: never through argv or
+the environment, which others can read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from s3rolefs.config import FileConfig, MountConfig, RoleConfig, StoreConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """Hold what the serving process is started with; the repr shows no secret."""
+
+    config: MountConfig
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def write(self) -> int:
+        """Return a descriptor from which `read` gets this; it is inherited by name only."""
+        descriptor = os.memfd_create("s3rolefs-handover", os.MFD_CLOEXEC)
+        os.write(descriptor, json.dumps({"config": asdict(self.config), "secrets": dict(self.secrets)}).encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
+
+    @classmethod
+    def read(cls, descriptor: int) -> Handover:
+        """Return what `write` put there, and close the descriptor."""
+        with open(descriptor, encoding="utf-8") as file:
+            record = json.load(file)
+        config = record["config"]
+        parts = {
+            "role": RoleConfig(**config.pop("role")),
+            "store": StoreConfig(**config.pop("store")),
+            "files": FileConfig(**config.pop("files")),
+        }
+        tuples = {name: tuple(config.pop(name)) for name in ("fuse_options", "pass_env")}
+        return cls(config=MountConfig(**config, **parts, **tuples), secrets=record["secrets"])

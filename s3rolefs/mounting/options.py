@@ -1,0 +1,167 @@
+"""Turn the text of `-o` into a checked `MountConfig`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from s3rolefs.config import FileConfig, MountConfig, RoleConfig, StoreConfig
+from s3rolefs.errors import MountFailure, UserError
+from s3rolefs.mounting.optiontable import BY_NAME, IGNORED, PASSED_ON, SECRETS, Target
+from s3rolefs.mounting.source import parse_source
+from s3rolefs.roles.provider import validate
+
+_ITEM = re.compile(r'(?:"[^"]*"|[^",])+')
+_OPPOSITES = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "async": "sync", "atime": "noatime"}
+_PATHS = ("credentials_file", "external_id_file", "ca_bundle", "spool_dir")
+_SYSTEM_SPOOL = "/var/cache/s3rolefs"
+
+Parsed = dict[Target, dict[str, Any]]
+
+
+def parse_mount(
+    source: str, mountpoint: str, texts: Iterable[str], *, sloppy: bool = False, read_only: bool = False
+) -> MountConfig:
+    """Return the configuration of one mount.
+
+    `texts` are the values of all `-o`, in order; `sloppy` (mount's -s) lets unknown options pass.
+
+    Raises `UserError` naming the option, never a value that may be secret, and the way out.
+    """
+    bucket, prefix = parse_source(source)
+    parsed, flags, seen = _parse(texts, sloppy=sloppy)
+    if read_only:
+        flags = _with_flag(flags, "ro")
+    if "allow_other" in flags and "allow_root" in flags:
+        raise UserError("allow_other and allow_root contradict each other: give one of them.")
+    _refuse_paths_inside(mountpoint, seen)
+    role, store = _access(parsed, bucket, prefix)
+    return MountConfig(
+        source=source,
+        mountpoint=mountpoint,
+        role=role,
+        store=store,
+        files=_files(parsed, read_only="ro" in flags),
+        fuse_options=tuple(flags),
+        **parsed[Target.MOUNT],
+    )
+
+
+def parse_access(source: str | None, texts: Iterable[str]) -> tuple[RoleConfig, StoreConfig]:
+    """Return how a command without a mount gets its access; without a source the bucket is ""."""
+    bucket, prefix = parse_source(source) if source else ("", "")
+    parsed, _, _ = _parse(texts, sloppy=False)
+    return _access(parsed, bucket, prefix)
+
+
+def _access(parsed: Parsed, bucket: str, prefix: str) -> tuple[RoleConfig, StoreConfig]:
+    role = RoleConfig(**parsed[Target.ROLE])
+    store = StoreConfig(bucket=bucket, prefix=prefix, **parsed[Target.STORE])
+    validate(role, endpoint_url=store.endpoint_url)
+    return role, store
+
+
+def split_options(text: str) -> Iterator[str]:
+    """Yield the options of one `-o` text: commas separate, except between double quotes.
+
+    mount(8) hands quotes over together with the value they stand round.
+    """
+    if text.count('"') % 2:
+        raise UserError("A double quote in the options is not closed.")
+    for match in _ITEM.finditer(text):
+        if item := match[0].strip():
+            yield item
+
+
+def _parse(texts: Iterable[str], *, sloppy: bool) -> tuple[Parsed, list[str], dict[str, str]]:
+    parsed: Parsed = {target: {} for target in Target}
+    flags: list[str] = []
+    seen: dict[str, str] = {}
+    for text in texts:
+        for item in split_options(text):
+            raw_name, equals, value = item.partition("=")
+            name = raw_name.strip().lower().replace("-", "_")
+            value = value.strip().replace('"', "")
+            if name in PASSED_ON or name in IGNORED:
+                if equals and name != "user":
+                    raise UserError(f"{name} takes no value.")
+                if name in PASSED_ON:
+                    flags = _with_flag(flags, name)
+                continue
+            if name.startswith("x_") or name == "comment":
+                continue
+            option = BY_NAME.get(name)
+            if option is None:
+                _refuse(name, sloppy=sloppy)
+                continue
+            if not equals and option.placeholder is not None:
+                raise UserError(f"{name} needs a value: {name}={option.placeholder}.")
+            if not equals:
+                value = "yes"
+            if not value:
+                raise UserError(f"{name}= is empty: give it a value or leave it out.")
+            if seen.setdefault(name, value) != value:
+                raise UserError(f"{name} is given twice with different values: leave one of them out.")
+            parsed[option.target][option.field] = option.parse(name, value)
+    return parsed, flags, seen
+
+
+def _with_flag(flags: list[str], name: str) -> list[str]:
+    # As mount(8) has it, the last one of a pair (ro, rw) counts.
+    opposite = _OPPOSITES.get(name) or next((a for a, b in _OPPOSITES.items() if b == name), None)
+    return [flag for flag in flags if flag not in {name, opposite}] + [name]
+
+
+def _refuse(name: str, *, sloppy: bool) -> None:
+    if name in SECRETS:
+        raise UserError(
+            f"{name} would show a secret to everybody who lists processes: "
+            f"put it into a file that only you can read and give {SECRETS[name]}=PATH."
+        )
+    if name == "remount":
+        raise MountFailure("A mounted bucket cannot be remounted: unmount it and mount it again.")
+    if sloppy:
+        return
+    near = difflib.get_close_matches(name, [*BY_NAME, *PASSED_ON], n=1)
+    hint = f"did you mean {near[0]}?" if near else "`man mount.s3rolefs` lists all options."
+    raise UserError(f"There is no option {name}: {hint}")
+
+
+def _files(parsed: Parsed, *, read_only: bool) -> FileConfig:
+    fields = {"uid": os.getuid(), "gid": os.getgid(), **parsed[Target.FILES], "read_only": read_only}
+    derived = parsed[Target.DERIVED]
+    if "umask" in derived:
+        if "file_mode" in fields and "dir_mode" in fields:
+            raise UserError("umask does nothing where file_mode and dir_mode are both given: leave it out.")
+        fields.setdefault("file_mode", 0o666 & ~derived["umask"])
+        fields.setdefault("dir_mode", 0o777 & ~derived["umask"])
+    fields["metadata_from_listing"] = derived.get("metadata") == "listing"
+    fields.setdefault("spool_dir", default_spool_dir())
+    return FileConfig(**fields)
+
+
+def default_spool_dir() -> str:
+    """Return where unsent data lies by default: never a tmpfs, so that it survives a reboot."""
+    if os.getuid() == 0:
+        return _SYSTEM_SPOOL
+    cache_home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return str(Path(cache_home) / "s3rolefs")
+
+
+def _refuse_paths_inside(mountpoint: str, seen: dict[str, str]) -> None:
+    if not mountpoint:
+        return
+    inside = Path(mountpoint).absolute()
+    for name in _PATHS:
+        if name not in seen:
+            continue
+        path = Path(seen[name]).expanduser().absolute()
+        for candidate in (path, path.parent.resolve() / path.name):
+            if candidate == inside or inside in candidate.parents:
+                raise UserError(
+                    f"{name}={seen[name]} lies inside the directory to be mounted on: choose a path outside it."
+                )

@@ -1,0 +1,235 @@
+"""Serve one mount: the process that `mounting.launch` starts.
+
+`Server._prepare` is where the rooms meet; the rest is about beginning and ending well. The order
+of the end: take the name away (lazily while files are open), send what is unsent while open files
+can still be closed, stop answering, keep what could not be sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING
+
+import sdnotify
+import trio
+
+from s3rolefs.clock import SystemClock
+from s3rolefs.errors import CredentialsError, FileSystemError, MountFailure, SystemFailure
+from s3rolefs.fs.filesystem import FileSystem
+from s3rolefs.fuse import kernel, session
+from s3rolefs.fuse.operations import Operations
+from s3rolefs.mounting import control, mounttable
+from s3rolefs.mounting.refusals import refusal_of
+from s3rolefs.mounting.views import Views
+from s3rolefs.roles import provider
+from s3rolefs.s3.client import S3Client
+from s3rolefs.s3.readiness import check_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from s3rolefs.fs.unsent import Unsent
+    from s3rolefs.mounting.handover import Handover
+
+_log = logging.getLogger("s3rolefs.mount")
+
+# Exit status for unsent data that was kept, and for a mount that broke.
+_FAILED_STATUS = 2
+# Once the mount is gone, requests that are still being answered get this long.
+_LAST_REQUESTS_SECONDS = 10.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Server:
+    """Serve one mount from its first request to its last."""
+
+    def __init__(self, handover: Handover, report_ready: Callable[[], None]) -> None:
+        self._config = handover.config
+        self._environment = {**os.environ, **handover.secrets}
+        self._report_ready = report_ready
+        self._notifier = sdnotify.SystemdNotifier()
+        self._stage = "starting"
+        self._stop_wanted = trio.Event()
+        self._drain_scope = trio.CancelScope()
+        self._drain_by: float | None = None
+        self._device = ""
+        self._status = 0
+
+    async def run(self) -> int:
+        """Mount, serve until unmounted or stopped, and return the exit status.
+
+        Raises `UserError` when the mount cannot be made.
+        """
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._watch_signals)
+            await self._live()
+            nursery.cancel_scope.cancel()
+        return self._status
+
+    async def _live(self) -> None:
+        async with trio.open_nursery() as services:
+            filesystem, views = await self._become_able(services)
+            config = self._config
+            self._stage = "mounting"
+            try:
+                session.open_session(
+                    Operations(filesystem),
+                    config.mountpoint,
+                    source=config.source,
+                    flags=config.fuse_options,
+                )
+            except kernel.NotMountedError as error:
+                raise MountFailure(f"{config.mountpoint} could not be mounted on: {error}.") from None
+            try:
+                await self._serve_session(services, filesystem, views)
+            finally:
+                session.close_session()
+                self._remove_aborted()
+            await self._end(filesystem)
+            services.cancel_scope.cancel()
+
+    def _remove_aborted(self) -> None:
+        """Unmount what libfuse leaves behind when its connection was cut (fusectl's abort)."""
+        mount = mounttable.mount_at(self._config.mountpoint)
+        if mount is not None and mount.device == self._device:
+            with contextlib.suppress(kernel.MountBusyError, kernel.NotMountedError):
+                kernel.unmount_blocking(self._config.mountpoint, lazy=True)
+
+    # Beginning ---------------------------------------------------------------------------------
+
+    async def _become_able(self, services: trio.Nursery) -> tuple[FileSystem, Views]:
+        """Return a file system that has reached its bucket with its role, within mount_wait."""
+        limit_seconds = self._config.mount_wait_seconds
+        prepared: tuple[FileSystem, Views] | None = None
+        with trio.move_on_after(limit_seconds) as limit:
+            async with trio.open_nursery() as attempt:
+                attempt.start_soon(self._give_up_when_stopped, attempt.cancel_scope)
+                prepared = await self._prepare(services)
+                attempt.cancel_scope.cancel()
+        if prepared is not None:
+            return prepared
+        if limit.cancelled_caught:
+            raise MountFailure(
+                f"{self._config.source} could not be mounted within {limit_seconds:g} s "
+                f"(mount_wait) while {self._stage}."
+            )
+        raise MountFailure(f"{self._config.source} was not mounted: it was stopped while {self._stage}.")
+
+    async def _prepare(self, services: trio.Nursery) -> tuple[FileSystem, Views]:
+        config = self._config
+        clock = SystemClock()
+        self._stage = "asking for a session"
+        broker = provider.build(
+            config.role,
+            environment=self._environment,
+            clock=clock,
+            region=config.store.region,
+            endpoint_url=config.store.endpoint_url,
+            ca_bundle=config.store.ca_bundle,
+        )
+        await services.start(broker.run)
+        try:
+            await broker.get()
+        except CredentialsError as error:
+            raise refusal_of(error, config) from None
+        self._stage = "asking the bucket"
+        client = S3Client(config.store, broker, clock=clock, environ=self._environ)
+        await services.start(client.run)
+        try:
+            await check_ready(client)
+        except FileSystemError as error:
+            raise refusal_of(error, config) from None
+        self._stage = "reading the file system"
+        filesystem = FileSystem(client, config.store.prefix, config.files, clock)
+        await services.start(filesystem.run)
+        return filesystem, Views(config=config, broker=broker, client=client, filesystem=filesystem)
+
+    async def _give_up_when_stopped(self, scope: trio.CancelScope) -> None:
+        await self._stop_wanted.wait()
+        scope.cancel()
+
+    # Serving -----------------------------------------------------------------------------------
+
+    async def _serve_session(self, services: trio.Nursery, filesystem: FileSystem, views: Views) -> None:
+        config = self._config
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._serve_until_unmounted, nursery.cancel_scope)
+            # The first request of all: whoever is told "ready" finds a directory that answers.
+            await trio.to_thread.run_sync(os.stat, config.mountpoint, abandon_on_cancel=True)
+            mount = mounttable.mount_at(config.mountpoint)
+            if mount is None:
+                raise SystemFailure(f"{config.mountpoint} was unmounted before it was ready.")
+            self._device = mount.device
+            await services.start(control.serve_control, mount.device, views.handlers())
+            if widened := kernel.widen(mount.device):
+                _log.debug("widened: %s", ", ".join(widened))
+            self._report_ready()
+            self._notify("READY=1", f"STATUS={config.source} is mounted on {config.mountpoint}")
+            _log.info("%s is mounted on %s", config.source, config.mountpoint)
+            await self._stop_wanted.wait()
+            await self._stop(filesystem)
+            # What is still being answered now never ends by itself.
+            nursery.cancel_scope.cancel()
+
+    async def _serve_until_unmounted(self, scope: trio.CancelScope) -> None:
+        try:
+            await session.serve()
+        except Exception:
+            _log.exception("Serving %s failed; this is a bug in s3rolefs", self._config.source)
+            self._status = _FAILED_STATUS
+        scope.cancel()
+
+    def _notify(self, *lines: str) -> None:
+        self._notifier.notify("\n".join(lines))
+
+    # Ending ------------------------------------------------------------------------------------
+
+    async def _watch_signals(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
+            task_status.started()
+            async for number in signals:
+                if self._stop_wanted.is_set():
+                    # Asked twice: what is unsent is kept instead of sent.
+                    self._drain_scope.cancel()
+                _log.info("stopping (%s)", signal.Signals(number).name)
+                self._stop_wanted.set()
+
+    async def _stop(self, filesystem: FileSystem) -> None:
+        """End serving; cancelled as soon as the session is over."""
+        self._notify("STOPPING=1", "STATUS=unmounting")
+        try:
+            await self._unmount(lazy=False)
+        except kernel.MountBusyError:
+            _log.info("%s is busy: open files are cut off once their data is sent", self._config.mountpoint)
+            with contextlib.suppress(kernel.MountBusyError, kernel.NotMountedError):
+                await self._unmount(lazy=True)
+            await self._drain(filesystem)
+        except kernel.NotMountedError as error:
+            _log.warning("%s could not be unmounted: %s", self._config.mountpoint, error)
+        session.end()
+        await trio.sleep(_LAST_REQUESTS_SECONDS)
+
+    async def _unmount(self, *, lazy: bool) -> None:
+        await trio.to_thread.run_sync(partial(kernel.unmount_blocking, self._config.mountpoint, lazy=lazy))
+
+    async def _drain(self, filesystem: FileSystem) -> list[Unsent]:
+        """Send what is unsent, within stop_timeout of the first call; return what was kept."""
+        if self._drain_by is None:
+            self._drain_by = trio.current_time() + self._config.stop_timeout_seconds
+        with self._drain_scope:
+            return await filesystem.drain(max(0.0, self._drain_by - trio.current_time()))
+        return await filesystem.drain(0.0)
+
+    async def _end(self, filesystem: FileSystem) -> None:
+        """Send or keep what is unsent after the last request, and name what was kept."""
+        self._notify("STATUS=sending what is unsent")
+        for unsent in await self._drain(filesystem):
+            _log.error("%s was not sent (%s); it is kept in %s", unsent.path, unsent.reason, unsent.kept_at)
+            self._status = _FAILED_STATUS
+        _log.info("%s is unmounted from %s", self._config.source, self._config.mountpoint)
