@@ -92,12 +92,18 @@ class StoreError(FileSystemError):
 
 
 class CredentialsError(FileSystemError):
-    """Fail because there is no session to sign with; `detail` says what the source or STS said."""
+    """Fail because there is no session to sign with; `detail` says what the source or STS said.
 
-    def __init__(self, reason: Reason, message: str, *, detail: str = "", code: str = "") -> None:
+    `advice` is text to show below the sentence where a person can act on it (policies to paste).
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, *, detail: str = "", code: str = "", advice: str = ""
+    ) -> None:
         super().__init__(reason, message)
         self.detail = detail
         self.code = code
+        self.advice = advice
 
 
 class UserError(Exception):

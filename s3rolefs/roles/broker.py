@@ -151,10 +151,10 @@ class Broker:
         with trio.move_on_after(self._cred_wait_seconds):
             while self._attempts < wanted:
                 await self._news.park()
-        if self._attempts < wanted or self._latest is None:
-            raise self._no_answer()
-        if self._failure is not None:
+        if self._failure is not None and self._attempts >= wanted:
             raise self._failure.with_traceback(None)
+        if self._latest is None or self._attempts < wanted:
+            raise self._no_answer()
         return self._latest
 
     @property
@@ -302,7 +302,7 @@ class Broker:
         if step and self._renew and self._latest is not None:
             log.info("The clock was set by %+.0f s; renewing the session", step)
             self._hasten(boot)
-        self._offset += step
+        self._offset = wall - boot
 
     # Helpers -----------------------------------------------------------------------------------
 

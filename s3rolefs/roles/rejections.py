@@ -1,4 +1,4 @@
-"""Judge refusals: is the session over, was it revoked early, or is the answer simply no?
+"""Judge refusals: is the session over, was it revoked early, or is the answer simply no.
 
 AWS revokes by a deny on the time of issue, which S3 answers with the same AccessDenied as a
 genuine denial, and a HEAD has no code at all. So a denial is given the benefit of the doubt once

@@ -62,7 +62,7 @@ def retry_delay(reason: Reason, failures: int, left_seconds: float, chance: floa
 def clock_step(offset_seconds: float, *, wall_seconds: float, boot_seconds: float) -> float:
     """Return by how much the wall clock was set since wall minus boot was `offset_seconds`.
 
-    0.0 within the tolerance (slewing by NTP). Suspend moves both clocks and is no step.
+    0.0 within the tolerance: NTP slews slowly. Suspend moves both clocks and is no step.
     """
     step = (wall_seconds - boot_seconds) - offset_seconds
     return step if abs(step) > STEP_TOLERANCE_SECONDS else 0.0

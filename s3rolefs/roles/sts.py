@@ -1,0 +1,250 @@
+"""Ask STS for sessions and for names, and tell its refusals apart.
+
+botocore's client is called directly, in threads, signing with the session that the call brings
+along. It does not retry: the broker's back-off does, and counts what it asks.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    ResponseParserError,
+    SSLError,
+)
+
+from s3rolefs.errors import CredentialsError, Reason
+from s3rolefs.roles import policies
+from s3rolefs.roles.snapshot import Snapshot
+from s3rolefs.roles.threads import Bench
+from s3rolefs.roles.views import botocore_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from mypy_boto3_sts.client import STSClient
+
+    from s3rolefs.clock import Clock
+    from s3rolefs.roles.source import Source
+
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 10
+# More than both together; what goes beyond is a name server that does not answer.
+_LIMIT_SECONDS = 20.0
+# The machine's clock counts as right while it differs from STS's Date by no more than this.
+_SKEW_SECONDS = 5.0
+
+_TRANSIENT_CODES = frozenset(
+    {"Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "SlowDown"}
+    | {"TooManyRequestsException", "RequestThrottled", "IDPCommunicationError", "InternalFailure"}
+    | {"InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeoutException"}
+)
+_EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException"})
+_CLOCK_CODES = frozenset({"RequestExpired", "RequestTimeTooSkewed"})
+_WRONG_KEY_CODES = frozenset(
+    {"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"}
+    | {"SignatureDoesNotMatch", "IncompleteSignature", "InvalidToken", "InvalidTokenId"}
+)
+# What a server that speaks S3 but not STS answers to an STS request.
+_NO_STS_CODES = frozenset(
+    {"MethodNotAllowed", "NotImplemented", "InvalidAction", "InvalidRequest", "404", "405", "501"}
+)
+_DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
+
+# The keys that the calling thread signs with; each call runs in a context of its own.
+_signer: contextvars.ContextVar[Snapshot] = contextvars.ContextVar("signer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleRequest:
+    """Name the role to assume and how; `duration_seconds` None leaves the life to STS."""
+
+    role_arn: str
+    session_name: str
+    external_id: str | None = None
+    duration_seconds: int | None = None
+
+
+class TokenService:
+    """Call one STS endpoint. The client is made at the first call and kept."""
+
+    def __init__(self, *, region: str, endpoint_url: str | None, ca_bundle: str | None, clock: Clock) -> None:
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._ca_bundle = ca_bundle
+        self._clock = clock
+        self._bench = Bench()
+        self._making = threading.Lock()
+        self._client: STSClient | None = None
+
+    @property
+    def name(self) -> str:
+        """Return how to call this endpoint in a sentence."""
+        return f"STS at {self._endpoint_url}" if self._endpoint_url else f"STS in {self._region}"
+
+    async def assume_role(self, signer: Snapshot, request: RoleRequest) -> Snapshot:
+        """Return a session of the role, asked for with the keys of `signer`.
+
+        Raises `CredentialsError`: UNREACHABLE (transient), SESSION_EXPIRED (the signer's session),
+        ROLE_REFUSED with STS's sentence in `detail`, its code in `code` and, for a denial, the
+        policies to paste in `advice`.
+        """
+        parameters: dict[str, Any] = {
+            "RoleArn": request.role_arn,
+            "RoleSessionName": request.session_name,
+        }
+        if request.external_id is not None:
+            parameters["ExternalId"] = request.external_id
+        if request.duration_seconds is not None:
+            parameters["DurationSeconds"] = request.duration_seconds
+        try:
+            answer = await self._call(signer, lambda client: client.assume_role(**parameters))
+        except ClientError as error:
+            refusal = self._refusal(error, what=f"assume {request.role_arn}")
+            if refusal.code in _DENIED_CODES:
+                refusal.advice = await self._advice(signer, request, refusal.detail)
+            raise refusal from None
+        credentials = answer["Credentials"]
+        return Snapshot(
+            access_key_id=credentials["AccessKeyId"],
+            secret_access_key=credentials["SecretAccessKey"],
+            session_token=credentials["SessionToken"],
+            expires_at=credentials["Expiration"].timestamp(),
+            obtained_at=self._skewed_now(answer),
+            arn=answer.get("AssumedRoleUser", {}).get("Arn"),
+        )
+
+    async def caller_arn(self, signer: Snapshot) -> str:
+        """Return who STS says the keys of `signer` belong to (GetCallerIdentity).
+
+        Raises `CredentialsError`, with code "NoSts" where the service has no such call.
+        """
+        try:
+            answer = await self._call(signer, lambda client: client.get_caller_identity())
+        except ClientError as error:
+            raise self._refusal(error, what="say who the caller is") from None
+        arn: str = answer["Arn"]
+        return arn
+
+    async def _call(self, signer: Snapshot, call: Callable[[STSClient], Any]) -> dict[str, Any]:
+        """Call in a thread; ClientErrors are left to the caller, all else becomes UNREACHABLE."""
+        try:
+            return await self._bench.run(
+                partial(self._call_blocking, signer, call), limit_seconds=_LIMIT_SECONDS, what=self.name
+            )
+        except ClientError:
+            raise
+        except SSLError as error:
+            why = f"the connection is not trusted ({error}); ca_bundle= names the certificates to trust"
+            raise self._unreachable(why) from None
+        except (ResponseParserError, KeyError):
+            raise self._unreachable("it does not answer like STS; is sts_endpoint right?") from None
+        except (HTTPClientError, BotoCoreError, ValueError) as error:
+            raise self._unreachable(str(error)) from None
+
+    def _call_blocking(self, signer: Snapshot, call: Callable[[STSClient], Any]) -> dict[str, Any]:
+        _signer.set(signer)
+        with self._making:
+            if self._client is None:
+                self._client = self._make_client()
+        answer: dict[str, Any] = call(self._client)
+        return answer
+
+    def _make_client(self) -> STSClient:
+        client: STSClient = botocore_session(_signer.get).create_client(  # type: ignore[assignment]
+            "sts",
+            region_name=self._region,
+            endpoint_url=self._endpoint_url,
+            verify=self._ca_bundle,
+            config=Config(
+                connect_timeout=_CONNECT_SECONDS,
+                read_timeout=_READ_SECONDS,
+                retries={"total_max_attempts": 1},
+                # botocore itself refuses less than 900 s, which other services allow.
+                parameter_validation=False,
+            ),
+        )
+        return client
+
+    def _skewed_now(self, answer: Mapping[str, Any]) -> float:
+        """Return STS's time if the machine's clock is clearly off, else 0.0: lives stay right."""
+        date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        if date is None:
+            return 0.0
+        try:
+            there = parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return 0.0
+        return there if abs(there - self._clock.wall_seconds()) > _SKEW_SECONDS else 0.0
+
+    async def _advice(self, signer: Snapshot, request: RoleRequest, sentence: str) -> str:
+        caller = policies.caller_named_in(sentence) or signer.arn
+        if caller is None:
+            try:
+                caller = await self.caller_arn(signer)
+            except CredentialsError:
+                caller = None
+        return policies.assume_role_advice(
+            role_arn=request.role_arn, caller_arn=caller, external_id=request.external_id
+        )
+
+    def _unreachable(self, why: str) -> CredentialsError:
+        return CredentialsError(Reason.UNREACHABLE, f"{self.name} cannot be reached: {why}", detail=why)
+
+    def _refusal(self, error: ClientError, *, what: str) -> CredentialsError:
+        """Turn an answer of STS into an error of ours (the classes are ROLES.md's)."""
+        said = error.response.get("Error", {})
+        code, sentence = str(said.get("Code", "")), str(said.get("Message") or "no reason given")
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        words = f"{sentence} ({code})"
+        reason = Reason.ROLE_REFUSED
+        if code in _NO_STS_CODES or status in (404, 405, 501):
+            code = "NoSts"
+            message = f"{self.name} does not know how to {what}: {words}; sts_endpoint= names the right one."
+        elif code in _TRANSIENT_CODES or status >= 500 or status == 429 or "verification key" in sentence:
+            reason, message = Reason.UNREACHABLE, f"{self.name} could not {what} just now: {words}"
+        elif code in _EXPIRED_CODES:
+            reason = Reason.SESSION_EXPIRED
+            message = f"The session that was to {what} has expired: {words}; renew it."
+        elif code in _CLOCK_CODES:
+            reason = Reason.UNREACHABLE
+            message = f"{self.name} refuses the time of the request, set the machine's clock: {words}"
+        elif code in _WRONG_KEY_CODES:
+            message = f"{self.name} does not accept the keys that were to {what}: {words}"
+        else:
+            message = f"{self.name} refuses to {what}: {words}"
+        return CredentialsError(reason, message, detail=sentence, code=code)
+
+
+class AssumedRole:
+    """Assume a role with whatever another source gives, asked anew each time."""
+
+    # The keys below may change without the session on top being affected; but after a failure
+    # new keys are the reason to try again.
+    renews_on_change = False
+
+    def __init__(self, source: Source, service: TokenService, request: RoleRequest) -> None:
+        self._source = source
+        self._service = service
+        self._request = request
+
+    async def fetch(self) -> Snapshot:
+        """Return a new session of the role."""
+        return await self._service.assume_role(await self._source.fetch(), self._request)
+
+    async def stamp(self) -> Hashable:
+        """Return the stamp of what the role is assumed with."""
+        return await self._source.stamp()
+
+    def describe(self) -> str:
+        """Return role and source."""
+        return f"{self._request.role_arn} assumed with {self._source.describe()}"
