@@ -31,7 +31,7 @@ def check_session_name(value: str) -> None:
     """Refuse a session name that STS does not take."""
     if not _SESSION_NAME.fullmatch(value):
         raise UserError(
-            f"role_session_name={value} must be 2 to 64 letters, digits or characters of _+=,.@- without spaces."
+            f"role_session_name={value} must be 2 to 64 letters, digits or characters of _+=,.@-."
         )
 
 
@@ -39,9 +39,7 @@ def check_external_id(value: str, *, option: str) -> None:
     """Refuse an external id that STS does not take; the value of a file is not shown."""
     if not _EXTERNAL_ID.fullmatch(value):
         shown = f"external_id={value}" if option == "external_id" else f"The text in {option}"
-        raise UserError(
-            f"{shown} must be 2 to 1224 letters, digits or characters of _+=,.@:/- without spaces."
-        )
+        raise UserError(f"{shown} must be 2 to 1224 letters, digits or characters of _+=,.@:/-.")
 
 
 def check_duration(value: int, *, is_aws: bool) -> None:

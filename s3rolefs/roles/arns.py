@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_ARN = re.compile(
-    r"arn:(?P<partition>[\w-]+):(?P<service>iam|sts)::(?P<account>[^:\s]*):(?P<resource>[^:\s]+)"
-)
+_ARN = re.compile(r"arn:(?P<partition>[\w-]+):(?:iam|sts)::(?P<account>[^:\s]*):(?P<resource>[^:\s]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

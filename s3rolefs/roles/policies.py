@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from typing import TYPE_CHECKING
 
 from s3rolefs.roles.arns import parse_principal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # "User: arn:aws:iam::111122223333:user/x is not authorized to perform: sts:AssumeRole on resource: …"
 _CALLER = re.compile(r"User: (arn:\S+) is not authorized")
@@ -45,5 +49,5 @@ def assume_role_advice(*, role_arn: str, caller_arn: str | None, external_id: st
     )
 
 
-def _document(statement: dict[str, object]) -> str:
+def _document(statement: Mapping[str, object]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, indent=2)

@@ -1,29 +1,68 @@
 """Turn what a person configured into a broker: which source, which role on top of it.
 
-Sources, most explicit first: `credentials_file`, `profile` or `source_profile`,
-`credential_source=Environment`; with none of them named the environment's triple, then the default
-profile (AWS_PROFILE, else "default"). Two sources are an error: never a silent fall-through to
-another identity.
+Sources: `credentials_file`, `profile`, `source_profile`, `credential_source=Environment`; with none
+of them named the environment's keys, then the default profile (AWS_PROFILE, else "default"). Two
+sources are an error: never a silent fall-through to another identity. A profile with a
+`role_arn` of its own is what the role is assumed with here, by us, not by botocore.
 """
 
 from __future__ import annotations
 
+import re
+import socket
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from s3rolefs.errors import CredentialsError, UserError
+from s3rolefs.roles import arguments
+from s3rolefs.roles.broker import Broker
+from s3rolefs.roles.endpoints import is_aws, sts_endpoint, sts_region
+from s3rolefs.roles.environment import EnvironmentSource
+from s3rolefs.roles.files import FileSource, read_private_text
+from s3rolefs.roles.profiles import Profiles, ProfileSource
+from s3rolefs.roles.sts import AssumedRole, RoleRequest, TokenService
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from s3rolefs.clock import Clock
     from s3rolefs.config import RoleConfig
-    from s3rolefs.roles.broker import Broker
+    from s3rolefs.roles.source import Source
+
+_SOURCES = ("credentials_file", "profile", "source_profile", "credential_source")
+_NEED_ROLE = ("role_session_name", "external_id", "external_id_file", "duration_seconds", "source_profile")
+# What a profile may say that this program cannot do.
+_NOT_IN_PROFILES = ("mfa_serial", "web_identity_token_file")
 
 
 def validate(role: RoleConfig, *, endpoint_url: str | None = None) -> None:
     """Refuse with a `UserError` what cannot be right, without touching anything outside.
 
-    `endpoint_url` is the S3 service's (a role there may have ARNs that AWS does not know).
+    `endpoint_url` is the S3 service's. What depends on the environment (whether STS is AWS's
+    own, whose limits are narrower) is checked by `build`.
     """
-    raise NotImplementedError
+    named = [f"{name}={getattr(role, name)}" for name in _SOURCES if getattr(role, name) is not None]
+    if len(named) > 1:
+        raise UserError(f"{named[0]} and {named[1]} both name a source of credentials; keep one of them.")
+    if role.credential_source not in (None, "Environment"):
+        raise UserError(
+            f"credential_source={role.credential_source} is not available in this version; "
+            "use credential_source=Environment, profile= or credentials_file=."
+        )
+    for name in _NEED_ROLE:
+        if role.role_arn is None and getattr(role, name) is not None:
+            raise UserError(f"{name}={getattr(role, name)} is of use only together with role_arn=.")
+    if role.external_id is not None and role.external_id_file is not None:
+        raise UserError("external_id= and external_id_file= both give the external id; keep one of them.")
+    at_aws = is_aws(role.sts_endpoint or endpoint_url) and role.sts_endpoint is not None
+    if role.role_arn is not None:
+        arguments.check_role_arn(role.role_arn, is_aws=at_aws)
+    if role.role_session_name is not None:
+        arguments.check_session_name(role.role_session_name)
+    if role.external_id is not None:
+        arguments.check_external_id(role.external_id, option="external_id")
+    if role.duration_seconds is not None:
+        arguments.check_duration(role.duration_seconds, is_aws=at_aws)
 
 
 def build(
@@ -37,7 +76,156 @@ def build(
 ) -> Broker:
     """Return the broker for `role`; its `run()` has to be started.
 
-    `environment` is the launcher's environment as handed over; the process's own is not read.
-    `region`, `endpoint_url` and `ca_bundle` are those of the mount.
+    `environment` is the launcher's as handed over; the keys in the process's own are not read.
+    `region`, `endpoint_url` and `ca_bundle` are those of the mount. Raises `UserError` for what
+    is configured wrongly; credentials that are missing show when the broker fetches.
     """
-    raise NotImplementedError
+    validate(role, endpoint_url=endpoint_url)
+    place = _Place(
+        environment=environment, clock=clock, region=region, endpoint_url=endpoint_url, ca_bundle=ca_bundle
+    )
+    source = place.base_source(role)
+    if role.role_arn is not None:
+        source = place.assume(source, role, _request_of(role, role.role_arn))
+    return Broker(source, clock=clock, cred_wait_seconds=role.cred_wait_seconds, renew=role.renew)
+
+
+def token_service(
+    role: RoleConfig,
+    *,
+    environment: Mapping[str, str],
+    clock: Clock,
+    region: str | None = None,
+    endpoint_url: str | None = None,
+    ca_bundle: str | None = None,
+) -> TokenService:
+    """Return the STS that belongs to `role`, for `identity.whoami`; arguments as for `build`."""
+    place = _Place(
+        environment=environment, clock=clock, region=region, endpoint_url=endpoint_url, ca_bundle=ca_bundle
+    )
+    return place.token_service(role, role.role_arn or "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Hold what surrounds a role: environment, configuration files, the service's whereabouts."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    clock: Clock
+    region: str | None
+    endpoint_url: str | None
+    ca_bundle: str | None
+
+    @property
+    def profiles(self) -> Profiles:
+        return Profiles(self.environment)
+
+    def base_source(self, role: RoleConfig) -> Source:
+        """Return the one source the configuration names, or the one that is found."""
+        if role.credentials_file is not None:
+            return FileSource(role.credentials_file)
+        if role.credential_source is not None:
+            return EnvironmentSource(self.environment)
+        named = role.profile or role.source_profile
+        if named is not None:
+            return self._profile_source(role, named, above=())
+        if self.environment.get("AWS_ACCESS_KEY_ID"):
+            return EnvironmentSource(self.environment)
+        return self._profile_source(role, self.profiles.default_name, above=(), is_named=False)
+
+    def assume(self, source: Source, role: RoleConfig, request: RoleRequest) -> AssumedRole:
+        """Return the source that assumes a role with another one."""
+        service = self.token_service(role, request.role_arn)
+        arguments.check_role_arn(request.role_arn, is_aws=is_aws(service.endpoint_url))
+        if request.duration_seconds is not None:
+            arguments.check_duration(request.duration_seconds, is_aws=is_aws(service.endpoint_url))
+        return AssumedRole(source, service, request)
+
+    def token_service(self, role: RoleConfig, role_arn: str) -> TokenService:
+        """Return the STS to ask about a role."""
+        profile = role.profile or role.source_profile or self.profiles.default_name
+        return TokenService(
+            region=sts_region(
+                self.region,
+                partition=role_arn.partition("arn:")[2].partition(":")[0],
+                environment=self.environment,
+                profiles=self.profiles,
+                profile=profile,
+            ),
+            endpoint_url=sts_endpoint(
+                role.sts_endpoint,
+                s3_option=self.endpoint_url,
+                environment=self.environment,
+                profiles=self.profiles,
+                profile=profile,
+            ),
+            ca_bundle=self.ca_bundle or self.environment.get("AWS_CA_BUNDLE"),
+            clock=self.clock,
+        )
+
+    def _profile_source(
+        self, role: RoleConfig, name: str, *, above: tuple[str, ...], is_named: bool = True
+    ) -> Source:
+        """Return the source for a profile; roles it names are assumed with its own source."""
+        settings = self.profiles.settings(name)
+        for key in _NOT_IN_PROFILES:
+            if key in settings:
+                raise UserError(f"The profile {name} has {key}, which this version cannot use.")
+        role_arn = settings.get("role_arn")
+        # A profile may name itself as source: its own keys assume its role.
+        if role_arn is None or (above and above[-1] == name):
+            return ProfileSource(self.profiles, name, is_named=is_named)
+        if name in above:
+            raise UserError(
+                f"The profiles {' → '.join((*above, name))} name each other as source in a circle."
+            )
+        request = RoleRequest(
+            role_arn=role_arn,
+            session_name=settings.get("role_session_name") or _default_session_name(),
+            external_id=settings.get("external_id"),
+            duration_seconds=_whole(settings.get("duration_seconds"), profile=name),
+        )
+        return self.assume(self._source_below(role, name, settings, (*above, name)), role, request)
+
+    def _source_below(
+        self, role: RoleConfig, name: str, settings: Mapping[str, str], above: tuple[str, ...]
+    ) -> Source:
+        source_profile, credential_source = settings.get("source_profile"), settings.get("credential_source")
+        if source_profile is not None:
+            return self._profile_source(role, source_profile, above=above)
+        if credential_source == "Environment":
+            return EnvironmentSource(self.environment)
+        raise UserError(
+            f"The profile {name} has a role_arn but no source that this version can use; "
+            "give it a source_profile or credential_source = Environment."
+        )
+
+
+def _request_of(role: RoleConfig, role_arn: str) -> RoleRequest:
+    external_id = role.external_id
+    if role.external_id_file is not None:
+        try:
+            text = read_private_text(role.external_id_file, option="external_id_file")
+        except CredentialsError as error:
+            raise UserError(error.message) from None
+        external_id = text.strip()
+        arguments.check_external_id(external_id, option="external_id_file")
+    return RoleRequest(
+        role_arn=role_arn,
+        session_name=role.role_session_name or _default_session_name(),
+        external_id=external_id,
+        duration_seconds=role.duration_seconds,
+    )
+
+
+def _default_session_name() -> str:
+    """Return a name by which an administrator finds the machine in CloudTrail."""
+    return re.sub(r"[^\w+=,.@-]", "-", f"s3rolefs-{socket.gethostname()}", flags=re.ASCII)[:64]
+
+
+def _whole(text: str | None, *, profile: str) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise UserError(f"duration_seconds={text} in the profile {profile} is not a number of seconds.")
+    return int(text)

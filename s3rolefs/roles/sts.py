@@ -11,16 +11,16 @@ import threading
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     HTTPClientError,
-    ResponseParserError,
     SSLError,
 )
+from botocore.parsers import ResponseParserError
 
 from s3rolefs.errors import CredentialsError, Reason
 from s3rolefs.roles import policies
@@ -79,7 +79,7 @@ class TokenService:
 
     def __init__(self, *, region: str, endpoint_url: str | None, ca_bundle: str | None, clock: Clock) -> None:
         self._region = region
-        self._endpoint_url = endpoint_url
+        self.endpoint_url = endpoint_url
         self._ca_bundle = ca_bundle
         self._clock = clock
         self._bench = Bench()
@@ -89,7 +89,7 @@ class TokenService:
     @property
     def name(self) -> str:
         """Return how to call this endpoint in a sentence."""
-        return f"STS at {self._endpoint_url}" if self._endpoint_url else f"STS in {self._region}"
+        return f"STS at {self.endpoint_url}" if self.endpoint_url else f"STS in {self._region}"
 
     async def assume_role(self, signer: Snapshot, request: RoleRequest) -> Snapshot:
         """Return a session of the role, asked for with the keys of `signer`.
@@ -160,10 +160,10 @@ class TokenService:
         return answer
 
     def _make_client(self) -> STSClient:
-        client: STSClient = botocore_session(_signer.get).create_client(  # type: ignore[assignment]
+        client = botocore_session(_signer.get).create_client(
             "sts",
             region_name=self._region,
-            endpoint_url=self._endpoint_url,
+            endpoint_url=self.endpoint_url,
             verify=self._ca_bundle,
             config=Config(
                 connect_timeout=_CONNECT_SECONDS,
@@ -173,7 +173,7 @@ class TokenService:
                 parameter_validation=False,
             ),
         )
-        return client
+        return cast("STSClient", client)
 
     def _skewed_now(self, answer: Mapping[str, Any]) -> float:
         """Return STS's time if the machine's clock is clearly off, else 0.0: lives stay right."""
