@@ -1,0 +1,191 @@
+"""Cache the bytes of objects in blocks, and fetch what is missing, each block once at a time.
+
+Invariants (checked by `BlockCache.check`): a block is either wanted (a fetch is under way) or
+cached, never both; memory of both together stays within the budget, but for what a reader that
+waits right now needs; what is cached for a version never changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+from cachetools import LRUCache
+
+from s3rolefs.cache.buffers import BLOCK_BYTES, Block, BufferPool
+from s3rolefs.errors import FileSystemError, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from s3rolefs.model import Key
+    from s3rolefs.s3.store import ObjectStore
+
+BlockName = tuple[object, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectVersion:
+    """Pin one version of an object; `token` stays the same when a rename only moves the bytes."""
+
+    key: Key
+    etag: str
+    size_bytes: int
+    token: object
+
+    def block_count(self) -> int:
+        """Return how many blocks the object has."""
+        return -(-self.size_bytes // BLOCK_BYTES)
+
+    def block_size(self, index: int) -> int:
+        """Return the size in bytes of block `index` (the last one may be short)."""
+        return min(BLOCK_BYTES, self.size_bytes - index * BLOCK_BYTES)
+
+
+class _Wanted:
+    """Follow one block that a fetch is bringing."""
+
+    __slots__ = ("arrived", "block", "failure")
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.arrived = trio.Event()
+        self.failure: Exception | None = None
+
+
+class BlockCache:
+    """Serve blocks of object versions from memory, fetching them from `store` in the background."""
+
+    def __init__(self, store: ObjectStore, nursery: trio.Nursery, *, capacity_bytes: int) -> None:
+        self._store = store
+        self._nursery = nursery
+        self._capacity_bytes = max(capacity_bytes, 4 * BLOCK_BYTES)
+        self._pool = BufferPool()
+        self._cached: LRUCache[BlockName, Block] = LRUCache(self._capacity_bytes, getsizeof=_block_bytes)
+        self._wanted: dict[BlockName, _Wanted] = {}
+        self._wanted_bytes = 0
+
+    @property
+    def room_blocks(self) -> int:
+        """Return how many blocks a read-ahead may still ask for."""
+        return (self._capacity_bytes // 2 - self._wanted_bytes) // BLOCK_BYTES
+
+    def has(self, version: ObjectVersion, index: int) -> bool:
+        """Tell whether a block is cached or on its way."""
+        name = (version.token, index)
+        return name in self._cached or name in self._wanted
+
+    def fetch(self, version: ObjectVersion, first: int, count: int) -> None:
+        """Start to bring blocks `first` … `first + count - 1` with one request; none may be there yet."""
+        wanted: list[_Wanted] = []
+        for index in range(first, first + count):
+            size_bytes = version.block_size(index)
+            entry = _Wanted(self._pool.lend(size_bytes))
+            self._wanted[version.token, index] = entry
+            self._wanted_bytes += size_bytes
+            wanted.append(entry)
+        self._make_room()
+        self._nursery.start_soon(self._bring, version, first, wanted)
+
+    def fetch_missing(self, version: ObjectVersion, first: int, end: int, run_blocks: int) -> None:
+        """Start requests of at most `run_blocks` for every block in [first, end) that is not there."""
+        index = first
+        while index < end:
+            if self.has(version, index):
+                index += 1
+                continue
+            count = 1
+            while count < run_blocks and index + count < end and not self.has(version, index + count):
+                count += 1
+            self.fetch(version, index, count)
+            index += count
+
+    async def block(self, version: ObjectVersion, index: int) -> Block:
+        """Return a filled block, waiting for it when it is on its way, fetching it when it is not."""
+        name = (version.token, index)
+        cached = self._cached.get(name)
+        if cached is not None:
+            return cached
+        if name not in self._wanted:
+            self.fetch(version, index, 1)
+        entry = self._wanted[name]
+        await entry.arrived.wait()
+        if entry.failure is not None:
+            raise entry.failure
+        return entry.block
+
+    async def read(self, version: ObjectVersion, offset: int, size: int) -> memoryview | bytes:
+        """Return bytes [offset, offset + size) of a version, which must lie within it.
+
+        The answer is a view of the cache where one block has it all: valid until the next await.
+        """
+        first, start = divmod(offset, BLOCK_BYTES)
+        if start + size <= BLOCK_BYTES:
+            return (await self.block(version, first)).view[start : start + size]
+        last = (offset + size - 1) // BLOCK_BYTES
+        self.fetch_missing(version, first, last + 1, last + 1 - first)
+        pieces: list[memoryview] = []
+        for index in range(first, last + 1):
+            view = (await self.block(version, index)).view
+            begin = start if index == first else 0
+            # Copied at once: the block may be evicted and lent again while the next one is awaited.
+            pieces.append(memoryview(bytes(view[begin : begin + size])))
+            size -= len(pieces[-1])
+        return b"".join(pieces)
+
+    def insert(self, version: ObjectVersion, content: bytes) -> None:
+        """Remember a small object that was just written (at most one block)."""
+        if content and len(content) == version.size_bytes <= BLOCK_BYTES:
+            block = Block(memoryview(content), None, None)
+            block.filled = True
+            if (version.token, 0) not in self._wanted:
+                self._cached[version.token, 0] = block
+
+    def check(self) -> None:
+        """Assert the invariants (debug builds and tests)."""
+        assert not (self._wanted.keys() & set(self._cached.keys()))
+        assert self._wanted_bytes == sum(len(entry.block.view) for entry in self._wanted.values())
+        assert self._cached.currsize <= self._capacity_bytes
+
+    def _make_room(self) -> None:
+        while self._cached and self._cached.currsize + self._wanted_bytes > self._capacity_bytes:
+            self._cached.popitem()
+
+    async def _bring(self, version: ObjectVersion, first: int, wanted: Sequence[_Wanted]) -> None:
+        done = 0
+
+        def arrived(position: int) -> None:
+            nonlocal done
+            done = position + 1
+            entry = wanted[position]
+            entry.block.filled = True
+            name = (version.token, first + position)
+            del self._wanted[name]
+            self._wanted_bytes -= len(entry.block.view)
+            self._cached[name] = entry.block
+            entry.arrived.set()
+
+        failure: Exception = FileSystemError(Reason.UNREACHABLE, "the read was given up")
+        try:
+            await self._store.get(
+                version.key,
+                [entry.block.view for entry in wanted],
+                offset=first * BLOCK_BYTES,
+                if_match=version.etag,
+                on_filled=arrived,
+            )
+        except FileSystemError as error:
+            gone = error.reason in (Reason.PRECONDITION, Reason.NOT_FOUND, Reason.CORRUPT)
+            failure = FileSystemError(Reason.STALE, "the object was replaced or removed") if gone else error
+        finally:
+            for position in range(done, len(wanted)):
+                entry = wanted[position]
+                del self._wanted[version.token, first + position]
+                self._wanted_bytes -= len(entry.block.view)
+                entry.failure = failure
+                entry.arrived.set()
+
+
+def _block_bytes(block: Block) -> int:
+    return len(block.view)

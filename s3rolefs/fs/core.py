@@ -1,0 +1,125 @@
+"""Hold what the operations on names and on descriptors share: one mount's rooms, wired together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from s3rolefs.cache.blocks import BlockCache
+from s3rolefs.cache.metadata import MetadataCache
+from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs import attributes
+from s3rolefs.fs.attributes import Caller, new_attributes
+from s3rolefs.fs.commit import Committer
+from s3rolefs.fs.concurrency import TreeLock
+from s3rolefs.fs.directories import Directories
+from s3rolefs.fs.inodes import ROOT_NUMBER, Inode, InodeTable
+from s3rolefs.fs.moving import Mover
+from s3rolefs.fs.names import component_of
+from s3rolefs.fs.tree import Tree
+
+if TYPE_CHECKING:
+    import trio
+
+    from s3rolefs.clock import Clock
+    from s3rolefs.config import FileConfig
+    from s3rolefs.fs.unsent import UnsentFolder
+    from s3rolefs.fs.writer import Writer
+    from s3rolefs.model import InodeNumber
+    from s3rolefs.s3.store import ObjectStore
+
+log = logging.getLogger(__name__)
+
+
+class Core:
+    """Wire the parts of one mount; `nursery` owns every background task."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        nursery: trio.Nursery,
+        *,
+        prefix: str,
+        files: FileConfig,
+        clock: Clock,
+        folder: UnsentFolder,
+    ) -> None:
+        self.nursery = nursery
+        self.store = store
+        self.files = files
+        self.clock = clock
+        self.prefix = prefix
+        self.tree_lock = TreeLock()
+        self.mounted_at_ns = time.time_ns()
+        root = Inode(
+            ROOT_NUMBER,
+            None,
+            "",
+            attributes.of_directory(None, files, default_time_ns=self.mounted_at_ns),
+            info=None,
+            checked_at_seconds=clock.boot_seconds(),
+        )
+        self.table = InodeTable(prefix, root)
+        self.metadata = MetadataCache(clock, ttl_seconds=files.metadata_ttl_seconds)
+        self.blocks = BlockCache(store, nursery, capacity_bytes=files.cache_memory_bytes)
+        self.tree = Tree(
+            store, self.metadata, self.table, nursery, clock, files, mounted_at_ns=self.mounted_at_ns
+        )
+        self.directories = Directories(store, self.metadata, self.table, nursery)
+        self.committer = Committer(
+            store, self.blocks, self.metadata, self.table, nursery, clock, files, folder
+        )
+        self.mover = Mover(store, self.metadata, self.table, self.directories, self.committer, clock)
+
+    def directory(self, number: InodeNumber) -> Inode:
+        """Return a known directory; NOT_DIRECTORY, STALE."""
+        inode = self.table.get(number)
+        if not inode.is_directory:
+            raise FileSystemError(Reason.NOT_DIRECTORY)
+        return inode
+
+    def check_writable(self) -> None:
+        """Raise READ_ONLY on a read-only mount."""
+        if self.files.read_only:
+            raise FileSystemError(Reason.READ_ONLY)
+
+    def new_file(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Inode:
+        """Make the inode of a file that S3 does not have yet, with a writer that is due."""
+        self.check_writable()
+        directory = self.directory(parent)
+        component = component_of(name, self.table.directory_prefix(directory), creating=True)
+        known = directory.children.get(component)
+        if known is not None:
+            if known.writer is not None and known.writer.dirty:
+                raise FileSystemError(Reason.EXISTS)
+            self.table.detach(known)
+        inode = self.table.add(
+            directory,
+            component,
+            new_attributes(mode, caller),
+            info=None,
+            checked_at_seconds=self.clock.boot_seconds(),
+        )
+        self.committer.new_writer(inode, empty=True).touch()
+        directory.children_changed()
+        return inode
+
+    async def commit(self, inode: Inode) -> None:
+        """Make S3 have a file, or raise what close or fsync has to report."""
+        async with self.tree_lock.shared(), inode.lock:
+            await self.committer.commit(inode)
+
+    async def truncate(self, inode: Inode, size: int, *, commit: bool) -> None:
+        """Cut or extend a file whose lock is held; `commit` stores it when no descriptor is open."""
+        writer: Writer | None = inode.writer
+        if writer is None:
+            writer = self.committer.new_writer(inode, empty=size == 0 or inode.version is None)
+            if size == 0:
+                writer.touch()
+        await writer.truncate(size)
+        now_ns = time.time_ns()
+        inode.took(mtime_ns=now_ns, ctime_ns=now_ns)
+        if commit and not inode.handles:
+            await self.committer.commit(inode)
+            await self.committer.close_writer_if_unused(inode)

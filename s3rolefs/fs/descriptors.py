@@ -1,0 +1,184 @@
+"""Operate on descriptors: open files and open directories."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.directories import DirectoryEntry, DirectoryView
+from s3rolefs.fs.reader import Reader
+from s3rolefs.model import FileHandle, InodeNumber
+
+if TYPE_CHECKING:
+    from s3rolefs.fs.attributes import Caller
+    from s3rolefs.fs.core import Core
+    from s3rolefs.fs.inodes import Inode
+
+log = logging.getLogger(__name__)
+
+# How long a file that was created and is still empty waits for content before its object is stored.
+EMPTY_COMMIT_DELAY_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class _OpenFile:
+    inode: Inode
+    reader: Reader
+    writable: bool
+
+
+class Descriptors:
+    """Serve the operations on handles."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._open_files: dict[FileHandle, _OpenFile] = {}
+        self._open_directories: dict[FileHandle, DirectoryView] = {}
+        self._last_handle = 0
+
+    def inodes(self) -> set[Inode]:
+        """Return every file that is open."""
+        return {opened.inode for opened in self._open_files.values()}
+
+    async def create(
+        self, parent: InodeNumber, name: bytes, mode: int, flags: int, caller: Caller
+    ) -> tuple[FileHandle, Inode]:
+        """Make a file and open it; S3 learns of it with the first commit."""
+        inode = self._core.new_file(parent, name, stat.S_IFREG | (stat.S_IMODE(mode) & ~caller.umask), caller)
+        inode.lookups += 1
+        self._core.nursery.start_soon(self._commit_if_still_empty, inode)
+        return self._opened(inode, flags), inode
+
+    async def open(self, number: InodeNumber, flags: int) -> FileHandle:
+        """Open a file: what its name stands for now, or STALE (the kernel then looks up again)."""
+        inode = self._core.table.get(number)
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        if writable or flags & os.O_TRUNC:
+            self._core.check_writable()
+        if flags & os.O_DIRECT and not (inode.writer is not None and inode.writer.dirty):
+            inode.checked_at_seconds = float("-inf")
+        await self._core.tree.revalidate(inode)
+        if flags & os.O_TRUNC:
+            async with self._core.tree_lock.shared(), inode.lock:
+                await self._core.truncate(inode, 0, commit=False)
+            self._core.nursery.start_soon(self._commit_if_still_empty, inode)
+        return self._opened(inode, flags)
+
+    async def read(self, handle: FileHandle, offset: int, size: int) -> memoryview | bytes:
+        """Return bytes, less at the end; a view is valid until the next await."""
+        opened = self._file(handle)
+        writer, version = opened.inode.writer, opened.inode.version
+        if writer is None:
+            return await opened.reader.read(version, offset, size) if version is not None else b""
+        return await writer.read(offset, size)
+
+    async def write(self, handle: FileHandle, offset: int, content: bytes) -> int:
+        """Accept bytes; all of them, or none."""
+        opened = self._file(handle)
+        if not opened.writable:
+            raise FileSystemError(Reason.BAD_HANDLE)
+        inode = opened.inode
+        async with inode.lock:
+            writer = inode.writer or self._core.committer.new_writer(inode, empty=inode.version is None)
+            await writer.write(offset, content, lambda: self._core.committer.begin_stream(inode))
+            now_ns = time.time_ns()
+            inode.took(mtime_ns=now_ns, ctime_ns=now_ns)
+            inode.times_were_set = False
+        return len(content)
+
+    async def flush(self, handle: FileHandle) -> None:
+        """Commit at a close; what was created or emptied and got no content yet waits a moment."""
+        inode = self._file(handle).inode
+        if inode.writer is not None and inode.writer.size_bytes:
+            await self._core.commit(inode)
+
+    async def fsync(self, handle: FileHandle) -> None:
+        """Return when S3 has the file, or say why not."""
+        await self._core.commit(self._file(handle).inode)
+
+    async def release(self, handle: FileHandle) -> None:
+        """Close a descriptor for good; what a mapping wrote after close is committed here."""
+        opened = self._open_files.pop(handle)
+        inode = opened.inode
+        inode.handles -= 1
+        if inode.writer is not None:
+            try:
+                await self._core.commit(inode)
+            except FileSystemError as error:
+                log.error(
+                    "%s could not be stored after its last close: %s", self._core.table.path(inode), error
+                )
+            async with inode.lock:
+                await self._core.committer.close_writer_if_unused(inode)
+        self._core.table.drop_if_unused(inode)
+
+    def opendir(self, number: InodeNumber) -> FileHandle:
+        """Freeze a view of a directory."""
+        handle = self._next_handle()
+        self._open_directories[handle] = DirectoryView(self._core.directories, self._core.directory(number))
+        return handle
+
+    async def entry(self, handle: FileHandle, place: int) -> tuple[DirectoryEntry, int] | None:
+        """Return the entry at `place` and the place behind it, None at the end."""
+        view = self._open_directories[handle]
+        while True:
+            entry = await view.entry(place)
+            place += 1
+            if entry is None:
+                return None
+            if not view.was_removed(entry):
+                return entry, place
+
+    def listed(self, handle: FileHandle, entry: DirectoryEntry) -> Inode | InodeNumber:
+        """Return an entry's inode when its attributes are known, else the number it will have."""
+        view = self._open_directories[handle]
+        known = view.directory.children.get(entry.name)
+        if known is not None and self._core.tree.is_fresh(known):
+            return known
+        info = (
+            self._core.tree.known_attributes(view.directory, entry.name, entry.listed)
+            if entry.listed is not None
+            else None
+        )
+        if info is not None:
+            return self._core.tree.adopt(
+                view.directory,
+                entry.name,
+                info,
+                directory=False,
+                checked_at_seconds=view.began_at_seconds,
+            )
+        return self._core.table.number_for(view.directory, entry.name)
+
+    def releasedir(self, handle: FileHandle) -> None:
+        """Drop a view."""
+        self._open_directories.pop(handle).close()
+
+    async def _commit_if_still_empty(self, inode: Inode) -> None:
+        await trio.sleep(EMPTY_COMMIT_DELAY_SECONDS)
+        if inode.writer is not None and inode.writer.size_bytes == 0:
+            with contextlib.suppress(FileSystemError):  # reported by close or fsync, and logged
+                await self._core.commit(inode)
+
+    def _file(self, handle: FileHandle) -> _OpenFile:
+        return self._open_files[handle]
+
+    def _opened(self, inode: Inode, flags: int) -> FileHandle:
+        handle = self._next_handle()
+        inode.handles += 1
+        self._open_files[handle] = _OpenFile(
+            inode, Reader(self._core.blocks), flags & os.O_ACCMODE != os.O_RDONLY
+        )
+        return handle
+
+    def _next_handle(self) -> FileHandle:
+        self._last_handle += 1
+        return FileHandle(self._last_handle)

@@ -1,0 +1,240 @@
+"""List, make and remove directories; give each reader of one a view that does not change."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from s3rolefs.cache.metadata import DIRECTORY, NOTHING, Listing, MetadataCache
+from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.attributes import DIRECTORY_CONTENT_TYPE, Attributes, to_metadata
+from s3rolefs.fs.names import is_showable
+from s3rolefs.model import Key, ListPage, ObjectInfo
+from s3rolefs.s3.store import ObjectAttributes, ObjectStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from s3rolefs.fs.inodes import Inode, InodeTable
+
+log = logging.getLogger(__name__)
+
+_PAGE_KEYS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryEntry:
+    """Name one child: `listed` is its object, None for a directory or a file not yet in S3."""
+
+    name: str
+    listed: ObjectInfo | None
+
+
+class DirectoryView:
+    """Freeze one directory for one open descriptor; entry numbers are stable while it is open."""
+
+    def __init__(self, directories: Directories, directory: Inode) -> None:
+        self._directories = directories
+        self.directory = directory
+        self.began_at_seconds = directories.metadata.now_seconds()
+        self._prefix = directories.table.directory_prefix(directory)
+        self._entries: list[DirectoryEntry] = []
+        self._held_back: list[ObjectInfo] = []
+        self._token: str | None = None
+        self._coming: Listing | None = None
+        self._complete = False
+        self._loading = trio.Lock()
+        # What exists only here; the rest comes from S3.
+        self._local = {
+            name: None
+            for name, child in directory.children.items()
+            if child.writer is not None and child.writer.never_stored
+        }
+        listing = directories.metadata.listing(self._prefix)
+        if listing is not None:
+            self.began_at_seconds = listing.began_at_seconds
+            self._take(listing.objects.values(), listing.prefixes)
+            self._end()
+
+    async def entry(self, place: int) -> DirectoryEntry | None:
+        """Return the entry at `place` (from 0), None at the end."""
+        while place >= len(self._entries) and not self._complete:
+            await self._load(at_most=place)
+        if not self._complete and place == len(self._entries) - _PAGE_KEYS // 2:
+            self._directories.nursery.start_soon(self._load_ahead, len(self._entries))
+        return self._entries[place] if place < len(self._entries) else None
+
+    def was_removed(self, entry: DirectoryEntry) -> bool:
+        """Tell whether an entry was removed here after this view's listing began."""
+        changed = self._coming.changed_meanwhile if self._coming is not None else {}
+        return changed.get(entry.name) is NOTHING
+
+    def close(self) -> None:
+        """Stop to follow a listing that was not read to its end."""
+        if self._coming is not None:
+            self._directories.metadata.give_up_listing(self._prefix, self._coming)
+
+    async def _load_ahead(self, place: int) -> None:
+        try:
+            await self._load(at_most=place)
+        except FileSystemError as error:
+            log.debug("listing %r ahead of its reader: %s", self._prefix, error)
+
+    async def _load(self, *, at_most: int) -> None:
+        async with self._loading:
+            if self._complete or len(self._entries) > at_most:
+                return
+            if self._coming is None:
+                self._coming = self._directories.metadata.begin_listing(self._prefix)
+            page = await self._directories.store.list_page(self._prefix, token=self._token, limit=_PAGE_KEYS)
+            self._token = page.next_token
+            self._take_page(page)
+            if page.next_token is None:
+                self._directories.metadata.finish_listing(self._prefix, self._coming)
+                self._end()
+
+    def _take_page(self, page: ListPage) -> None:
+        assert self._coming is not None
+        start = len(self._prefix)
+        prefixes = dict.fromkeys(prefix[start:-1] for prefix in page.prefixes)
+        objects = self._held_back + [info for info in page.objects if info.key != self._prefix]
+        self._held_back = []
+        if page.next_token is not None:
+            # S3 sorts "a", "a-", "a/": an object whose directory may be on the next page waits for it.
+            last = max(
+                page.objects[-1].key if page.objects else "", page.prefixes[-1] if page.prefixes else ""
+            ).encode("utf-8", "surrogatepass")
+            self._held_back = [
+                info for info in objects if (info.key + "/").encode("utf-8", "surrogatepass") > last
+            ]
+            waiting = {info.key for info in self._held_back}
+            objects = [info for info in objects if info.key not in waiting]
+        self._take(objects, prefixes)
+        for name in prefixes:
+            self._coming.prefixes[name] = None
+        for info in objects:
+            name = info.key[start:]
+            if name not in self._coming.prefixes:
+                self._coming.objects[name] = info
+
+    def _take(self, objects: Iterable[ObjectInfo], prefixes: dict[str, None]) -> None:
+        start = len(self._prefix)
+        for name in prefixes:
+            if self._directories.can_show(self._prefix, name):
+                self._entries.append(DirectoryEntry(name=name, listed=None))
+                self._local.pop(name, None)
+        for info in objects:
+            name = info.key[start:]
+            if name in prefixes:
+                self._directories.say_hidden(info.key)
+            elif self._directories.can_show(self._prefix, name):
+                self._entries.append(DirectoryEntry(name=name, listed=info))
+                self._local.pop(name, None)
+
+    def _end(self) -> None:
+        self._complete = True
+        for name in self._local:
+            self._entries.append(DirectoryEntry(name=name, listed=None))
+
+
+class Directories:
+    """Make, list and remove directories of one mount."""
+
+    def __init__(
+        self, store: ObjectStore, metadata: MetadataCache, table: InodeTable, nursery: trio.Nursery
+    ) -> None:
+        self.store = store
+        self.metadata = metadata
+        self.table = table
+        self.nursery = nursery
+        self._hidden: set[str] = set()
+
+    def can_show(self, prefix: str, component: str) -> bool:
+        """Tell whether a component of a key can be a file name; one log line if it cannot."""
+        if is_showable(component):
+            return True
+        self.say_hidden(prefix + component)
+        return False
+
+    def say_hidden(self, key: str) -> None:
+        """Log once that a key has no path."""
+        if key not in self._hidden and len(self._hidden) < 10_000:
+            self._hidden.add(key)
+            log.warning("the object %r has no path here: its name cannot be shown beside the others", key)
+
+    async def make(self, parent: Inode, name: str, attributes: Attributes, now_seconds: float) -> Inode:
+        """Make a directory by its marker object; EXISTS."""
+        prefix = self.table.directory_prefix(parent)
+        info = await self._put_marker(Key(prefix + name + "/"), attributes, only_new=True)
+        self.metadata.changed(prefix, name, DIRECTORY)
+        self.metadata.remember(info)
+        self.metadata.finish_listing(info.key, self.metadata.begin_listing(info.key))
+        known = parent.children.get(name)
+        if known is not None:
+            self.table.detach(known)
+        return self.table.add(parent, name, attributes, info=info, checked_at_seconds=now_seconds)
+
+    async def remove(self, directory: Inode) -> None:
+        """Remove an empty directory; NOT_EMPTY is decided by the bucket and by files not yet in it."""
+        prefix = self.table.directory_prefix(directory)
+        if any(child.writer is not None for child in directory.children.values()):
+            raise FileSystemError(Reason.NOT_EMPTY)
+        page = await self.store.list_page(prefix, delimiter="", limit=2)
+        if any(info.key != prefix for info in page.objects):
+            raise FileSystemError(Reason.NOT_EMPTY)
+        if page.objects or directory.info is not None:
+            await self.store.delete(Key(prefix))
+        self.gone(directory)
+
+    def gone(self, directory: Inode) -> None:
+        """Forget a directory that was removed or moved away."""
+        assert directory.parent is not None
+        prefix = self.table.directory_prefix(directory)
+        self.metadata.forget_below(prefix)
+        self.metadata.changed(self.table.directory_prefix(directory.parent), directory.name, NOTHING)
+        self.table.detach(directory)
+
+    async def stay_without(self, directory: Inode, name: str) -> None:
+        """Give an implicit directory a marker before its last child goes, so that it stays."""
+        if directory.parent is None or directory.info is not None:
+            return
+        prefix = self.table.directory_prefix(directory)
+        listing = self.metadata.listing(prefix)
+        if listing is not None and (listing.objects.keys() | listing.prefixes.keys()) - {name}:
+            return
+        page = await self.store.list_page(prefix, limit=3)
+        others = [info.key for info in page.objects if info.key != prefix + name]
+        if others or any(child != prefix + name + "/" for child in page.prefixes):
+            return
+        try:
+            await self.make_marker(directory, Key(prefix))
+        except FileSystemError as error:
+            # A role may be allowed to remove files but not to write markers: the removal was asked for.
+            log.info("no marker was left for %s: %s", self.table.path(directory), error)
+
+    async def make_marker(self, directory: Inode, key: Key) -> None:
+        """Write a directory's marker object at `key`, with its attributes."""
+        directory.info = await self._put_marker(key, directory.attributes, only_new=False)
+        self.metadata.remember(directory.info)
+
+    async def _put_marker(self, key: Key, attributes: Attributes, *, only_new: bool) -> ObjectInfo:
+        stored_attributes = ObjectAttributes(
+            metadata=to_metadata(attributes, {}), headers={"content-type": DIRECTORY_CONTENT_TYPE}
+        )
+        try:
+            stored = await self.store.put(key, b"", stored_attributes, if_none_match=only_new)
+        except FileSystemError as error:
+            if error.reason is Reason.PRECONDITION:
+                raise FileSystemError(Reason.EXISTS) from error
+            raise
+        return ObjectInfo(
+            key=key,
+            size_bytes=0,
+            etag=stored.etag,
+            last_modified_ns=stored.last_modified_ns or attributes.mtime_ns,
+            metadata=stored_attributes.metadata,
+            headers=stored_attributes.headers,
+        )

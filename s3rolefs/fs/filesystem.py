@@ -1,0 +1,119 @@
+"""Serve one bucket, or one prefix of it, as a tree of files: the room's front door.
+
+One coroutine per POSIX operation, on inode numbers and handles, in `names` and `descriptors`; they
+raise `FileSystemError` and know neither FUSE nor errno. Locks: the tree (shared by what works on
+single files, alone for the move of a directory), then an inode's lock, lower numbers first.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from s3rolefs.errors import FileSystemError
+from s3rolefs.fs import attributes
+from s3rolefs.fs.core import Core
+from s3rolefs.fs.descriptors import Descriptors
+from s3rolefs.fs.namespace import Namespace
+from s3rolefs.fs.unsent import Unsent, UnsentFolder
+
+if TYPE_CHECKING:
+    from s3rolefs.clock import Clock
+    from s3rolefs.config import FileConfig
+    from s3rolefs.fs.inodes import Inode
+    from s3rolefs.s3.store import ObjectStore
+
+log = logging.getLogger(__name__)
+
+
+class FileSystem:
+    """Own one mount's state; usable while `run` runs."""
+
+    names: Namespace
+    descriptors: Descriptors
+
+    def __init__(
+        self, store: ObjectStore, *, prefix: str, source: str, files: FileConfig, clock: Clock
+    ) -> None:
+        self._store = store
+        self._prefix = prefix
+        self.files = files
+        self._clock = clock
+        self._folder = UnsentFolder(files.spool_dir, source)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the background tasks (fetches, uploads, retries) until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._core = Core(
+                self._store,
+                nursery,
+                prefix=self._prefix,
+                files=self.files,
+                clock=self._clock,
+                folder=self._folder,
+            )
+            self.names = Namespace(self._core)
+            self.descriptors = Descriptors(self._core)
+            self._take_over_unsent()
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def drain(self, timeout_seconds: float) -> list[Unsent]:
+        """Send everything that is not in S3; what is not sent in time is kept, and returned."""
+        inodes = {self._core.table.root, *self._core.table.below(self._core.table.root)}
+        inodes |= self.descriptors.inodes()
+        waiting = [inode for inode in inodes if inode.writer is not None and inode.writer.dirty]
+        with trio.move_on_after(timeout_seconds):
+            async with trio.open_nursery() as nursery:
+                for inode in waiting:
+                    nursery.start_soon(self._send_last, inode)
+        for inode in waiting:
+            if inode.writer is not None and inode.writer.dirty and not inode.detached:
+                self._core.committer.keep(inode, "the mount ended before S3 had it")
+        return self.unsent()
+
+    def unsent(self) -> list[Unsent]:
+        """Return what is kept on local disk because S3 does not have it."""
+        return self._core.committer.unsent()
+
+    def close(self) -> None:
+        """Free the spool's folder; call it last."""
+        self._folder.close()
+
+    async def _send_last(self, inode: Inode) -> None:
+        delay_seconds = 0.5
+        while inode.writer is not None and inode.writer.dirty and not inode.detached:
+            try:
+                await self._core.commit(inode)
+            except FileSystemError as error:
+                log.debug("sending %s before the end: %s", self._core.table.path(inode), error)
+                await trio.sleep(delay_seconds)
+                delay_seconds = min(2 * delay_seconds, 5.0)
+
+    def _take_over_unsent(self) -> None:
+        for name, kept in self._folder.inherit():
+            path = kept.key[len(self._core.prefix) :]
+            if kept.conflict:
+                log.warning("/%s: a version that lost to somebody else's is still kept (%s)", path, name)
+                continue
+            log.warning("/%s was left unsent by an earlier mount and is sent now", path)
+            *directories, component = path.split("/")
+            parent = self._core.table.root
+            for directory in directories:
+                parent = parent.children.get(directory) or self._core.table.add(
+                    parent,
+                    directory,
+                    attributes.of_directory(None, self.files, default_time_ns=self._core.mounted_at_ns),
+                    info=None,
+                    checked_at_seconds=float("-inf"),
+                )
+            if component in parent.children:
+                continue  # two mounts left a version each: the older one was sent first and stays on disk
+            inode = self._core.table.add(
+                parent, component, kept.attributes, info=None, checked_at_seconds=0.0
+            )
+            inode.version = kept.base_version()
+            self._core.committer.new_writer(inode, empty=not kept.uses_base)
+            self._core.committer.adopt(inode, name, kept)

@@ -1,0 +1,240 @@
+"""Give every known file a number that stays the same while it is known.
+
+An inode is one lineage of versions: what this mount writes stays the same inode, a version that
+somebody else put in its place is another inode (the kernel's page cache may then be kept for ever).
+Numbers are hashes of the key, so that a listing can name an entry nobody has looked up yet.
+"""
+
+from __future__ import annotations
+
+import stat
+import time
+from dataclasses import replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import trio
+
+from s3rolefs.cache.blocks import ObjectVersion
+from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.model import InodeNumber, Key, ObjectInfo
+
+if TYPE_CHECKING:
+    from s3rolefs.fs.attributes import Attributes
+    from s3rolefs.fs.writer import Writer
+
+ROOT_NUMBER = InodeNumber(1)
+
+
+class Inode:
+    """Hold what is known of one file or directory.
+
+    `info` is what S3 last said of the object (a directory: of its marker, None without one).
+    `lookups` counts the kernel's references, `handles` the open descriptors. `detached` is true
+    when the name is gone or belongs to another inode. `times_were_set`: utimens gave times that S3
+    does not have yet. `lock` orders what changes the content,
+    the attributes or the place; a parent's is taken before a child's.
+    """
+
+    __slots__ = (
+        "attributes",
+        "checked_at_seconds",
+        "children",
+        "detached",
+        "handles",
+        "info",
+        "lock",
+        "lookups",
+        "name",
+        "number",
+        "parent",
+        "symlink_target",
+        "times_were_set",
+        "version",
+        "writer",
+    )
+
+    def __init__(
+        self,
+        number: InodeNumber,
+        parent: Inode | None,
+        name: str,
+        attributes: Attributes,
+        *,
+        info: ObjectInfo | None,
+        checked_at_seconds: float,
+    ) -> None:
+        self.number = number
+        self.parent = parent
+        self.name = name
+        self.attributes = attributes
+        self.info = info
+        self.checked_at_seconds = checked_at_seconds
+        self.children: dict[str, Inode] = {}
+        self.lookups = 0
+        self.handles = 0
+        self.detached = False
+        self.writer: Writer | None = None
+        self.times_were_set = False
+        self.symlink_target: bytes | None = None
+        self.version: ObjectVersion | None = None
+        self.lock = trio.Lock()
+        if info is not None and not self.is_directory:
+            self.version = version_of(info)
+
+    @property
+    def is_directory(self) -> bool:
+        """Tell whether this is a directory."""
+        return stat.S_ISDIR(self.attributes.mode)
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the file's size as readers of this mount see it."""
+        if self.writer is not None:
+            return self.writer.size_bytes
+        return self.version.size_bytes if self.version is not None else 0
+
+    def took(self, **changes: int) -> None:
+        """Replace some of the attributes."""
+        self.attributes = replace(self.attributes, **changes)
+
+    def children_changed(self) -> None:
+        """Note that a child came or went (kept in memory only)."""
+        now_ns = time.time_ns()
+        self.took(mtime_ns=now_ns, ctime_ns=now_ns)
+
+    def stored(self, info: ObjectInfo, version: ObjectVersion | None, now_seconds: float) -> None:
+        """Take over what S3 holds now, after a change of our own."""
+        self.info = info
+        self.version = version
+        self.checked_at_seconds = now_seconds
+
+
+def version_of(info: ObjectInfo) -> ObjectVersion:
+    """Return the pinned version that an object's description names."""
+    return ObjectVersion(
+        key=info.key, etag=info.etag, size_bytes=info.size_bytes, token=(info.key, info.etag, info.size_bytes)
+    )
+
+
+class InodeTable:
+    """Know every inode by number, and by name below its parent."""
+
+    def __init__(self, prefix: str, root: Inode) -> None:
+        self._prefix = prefix
+        self.root = root
+        self._by_number: dict[InodeNumber, Inode] = {root.number: root}
+
+    def get(self, number: InodeNumber) -> Inode:
+        """Return a known inode; STALE when the number means nothing (any more)."""
+        inode = self._by_number.get(number)
+        if inode is None:
+            raise FileSystemError(Reason.STALE, f"inode {number} is not known")
+        return inode
+
+    def find(self, number: InodeNumber) -> Inode | None:
+        """Return an inode if it is known."""
+        return self._by_number.get(number)
+
+    def directory_prefix(self, directory: Inode) -> str:
+        """Return what the keys below a directory begin with ("" or ending in a slash)."""
+        if directory.parent is None:
+            return self._prefix
+        return self.directory_prefix(directory.parent) + directory.name + "/"
+
+    def key(self, inode: Inode) -> Key:
+        """Return the key of a file, or of a directory's marker."""
+        if inode.is_directory:
+            return Key(self.directory_prefix(inode))
+        assert inode.parent is not None
+        return Key(self.directory_prefix(inode.parent) + inode.name)
+
+    def path(self, inode: Inode) -> str:
+        """Return the path below the mount point, for messages."""
+        return "/" + self.key(inode)[len(self._prefix) :]
+
+    def number_for(self, parent: Inode, name: str) -> InodeNumber:
+        """Return the number that `name` has, or will have when it is looked up."""
+        known = parent.children.get(name)
+        if known is not None:
+            return known.number
+        text = (self.directory_prefix(parent) + name).encode("utf-8", "surrogatepass")
+        number = int.from_bytes(blake2b(text, digest_size=8).digest(), "big") >> 1
+        while number <= ROOT_NUMBER or number in self._by_number:
+            number = (number + 1) & (2**63 - 1)
+        return InodeNumber(number)
+
+    def add(
+        self,
+        parent: Inode,
+        name: str,
+        attributes: Attributes,
+        *,
+        info: ObjectInfo | None,
+        checked_at_seconds: float,
+    ) -> Inode:
+        """Make the inode of a name that has none."""
+        assert name not in parent.children
+        inode = Inode(
+            self.number_for(parent, name),
+            parent,
+            name,
+            attributes,
+            info=info,
+            checked_at_seconds=checked_at_seconds,
+        )
+        self._by_number[inode.number] = inode
+        parent.children[name] = inode
+        return inode
+
+    def detach(self, inode: Inode) -> None:
+        """Take an inode off its name; open descriptors keep it."""
+        if inode.parent is not None and inode.parent.children.get(inode.name) is inode:
+            del inode.parent.children[inode.name]
+        inode.detached = True
+        self.drop_if_unused(inode)
+
+    def move(self, inode: Inode, parent: Inode, name: str) -> None:
+        """Give an inode another name; what had that name is detached first."""
+        there = parent.children.get(name)
+        if there is not None and there is not inode:
+            self.detach(there)
+        assert inode.parent is not None
+        old_parent = inode.parent
+        del old_parent.children[inode.name]
+        inode.parent = parent
+        inode.name = name
+        parent.children[name] = inode
+        self.drop_if_unused(old_parent)
+
+    def forget(self, number: InodeNumber, count: int) -> None:
+        """Take back `count` of the kernel's references (an unknown number is no error)."""
+        inode = self._by_number.get(number)
+        if inode is not None:
+            # An entry that a listing named without attributes is forgotten without having been looked up.
+            inode.lookups = max(0, inode.lookups - count)
+            self.drop_if_unused(inode)
+
+    def drop_if_unused(self, inode: Inode) -> None:
+        """Forget an inode that neither the kernel nor a descriptor nor unsent data needs."""
+        if (
+            inode.parent is None
+            or inode.lookups
+            or inode.handles
+            or inode.writer is not None
+            or inode.children
+        ):
+            return
+        if self._by_number.pop(inode.number, None) is None:
+            return
+        if inode.parent.children.get(inode.name) is inode:
+            del inode.parent.children[inode.name]
+        self.drop_if_unused(inode.parent)
+
+    def below(self, directory: Inode) -> list[Inode]:
+        """Return every known inode below a directory."""
+        found: list[Inode] = []
+        for child in directory.children.values():
+            found.append(child)
+            found.extend(self.below(child))
+        return found

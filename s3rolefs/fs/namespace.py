@@ -1,0 +1,239 @@
+"""Operate on names and attributes: look up, make, remove, rename, change.
+
+The kernel serialises operations on the names of one directory; what it does not serialise (a commit
+at close beside an unlink) is ordered by the inode's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from s3rolefs.cache.metadata import NOTHING
+from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.attributes import SYMLINK_TARGET_LIMIT_BYTES, Caller, Changes, changed, new_attributes
+from s3rolefs.fs.names import component_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from s3rolefs.fs.core import Core
+    from s3rolefs.fs.inodes import Inode
+    from s3rolefs.model import FileHandle, InodeNumber
+
+log = logging.getLogger(__name__)
+
+
+class Namespace:
+    """Serve the operations that name files by their parent's inode number and a name."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def lookup(self, parent: InodeNumber, name: bytes) -> Inode:
+        """Return the inode of a name, with one more reference."""
+        directory = self._core.directory(parent)
+        if name == b".":
+            inode = directory
+        elif name == b"..":
+            inode = directory.parent or directory
+        else:
+            prefix = self._core.table.directory_prefix(directory)
+            inode = await self._core.tree.lookup(directory, component_of(name, prefix, creating=False))
+        inode.lookups += 1
+        return inode
+
+    def forget(self, number: InodeNumber, count: int) -> None:
+        """Take back references."""
+        self._core.table.forget(number, count)
+
+    async def getattr(self, number: InodeNumber) -> Inode:
+        """Return an inode with attributes as fresh as the options say."""
+        inode = self._core.table.get(number)
+        if not self._core.tree.is_fresh(inode):
+            with contextlib.suppress(FileSystemError):
+                # What was replaced or removed meanwhile stays readable through its descriptors;
+                # its attributes are what they were.
+                await self._core.tree.revalidate(inode)
+        return inode
+
+    async def setattr(self, number: InodeNumber, changes: Changes, handle: FileHandle | None) -> Inode:
+        """Change attributes or the size; they ride on an upload that is due anyway."""
+        inode = self._core.table.get(number)
+        self._core.check_writable()
+        async with self._core.tree_lock.shared(), inode.lock:
+            if changes.size_bytes is not None:
+                await self._core.truncate(inode, changes.size_bytes, commit=handle is None)
+            before = inode.attributes
+            inode.attributes = changed(before, changes)
+            if changes.mtime_ns is not None:
+                inode.times_were_set = True
+            writer = inode.writer
+            if writer is not None and writer.dirty:
+                writer.touch()
+            elif not inode.detached and changes.names_attributes():
+                try:
+                    await self._core.committer.store_attributes(inode)
+                except FileSystemError:
+                    inode.attributes = before
+                    raise
+        return inode
+
+    async def readlink(self, number: InodeNumber) -> bytes:
+        """Return a symlink's target."""
+        inode = self._core.table.get(number)
+        if not stat.S_ISLNK(inode.attributes.mode):
+            raise FileSystemError(Reason.INVALID)
+        if inode.symlink_target is None:
+            assert inode.version is not None
+            content = await self._core.blocks.read(inode.version, 0, inode.version.size_bytes)
+            inode.symlink_target = bytes(content)
+        return inode.symlink_target
+
+    async def symlink(self, parent: InodeNumber, name: bytes, target: bytes, caller: Caller) -> Inode:
+        """Make a symlink: an object whose body is the target."""
+        if len(target) > SYMLINK_TARGET_LIMIT_BYTES:
+            raise FileSystemError(Reason.NAME_TOO_LONG)
+        inode = self._core.new_file(parent, name, stat.S_IFLNK | 0o777, caller)
+        await self._store_new(inode, target)
+        inode.lookups += 1
+        return inode
+
+    async def mknod(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Inode:
+        """Make an empty regular file; other nodes are NOT_PERMITTED."""
+        if not stat.S_ISREG(mode):
+            raise FileSystemError(Reason.NOT_PERMITTED, "S3 holds files, directories and symlinks only")
+        inode = self._core.new_file(parent, name, mode & ~caller.umask, caller)
+        await self._store_new(inode, b"")
+        inode.lookups += 1
+        return inode
+
+    async def mkdir(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Inode:
+        """Make a directory."""
+        self._core.check_writable()
+        directory = self._core.directory(parent)
+        component = component_of(name, self._core.table.directory_prefix(directory), creating=True)
+        async with self._core.tree_lock.shared():
+            inode = await self._core.directories.make(
+                directory,
+                component,
+                new_attributes(stat.S_IFDIR | (stat.S_IMODE(mode) & ~caller.umask), caller),
+                self._core.clock.boot_seconds(),
+            )
+        directory.children_changed()
+        inode.lookups += 1
+        return inode
+
+    async def unlink(self, parent: InodeNumber, name: bytes) -> None:
+        """Remove a file; who has it open keeps its bytes until the last close."""
+        self._core.check_writable()
+        directory = self._core.directory(parent)
+        inode = await self._child(directory, name)
+        if inode.is_directory:
+            raise FileSystemError(Reason.IS_DIRECTORY)
+        async with self._core.tree_lock.shared(), inode.lock:
+            await self._save_bytes_of_open(inode)
+            if inode.version is not None:
+                await self._core.directories.stay_without(directory, inode.name)
+                await self._core.store.delete(self._core.table.key(inode))
+            self._core.metadata.changed(self._core.table.directory_prefix(directory), inode.name, NOTHING)
+            self._core.committer.discard(inode)
+            self._core.table.detach(inode)
+            await self._core.committer.close_writer_if_unused(inode)
+        inode.took(ctime_ns=time.time_ns())
+        directory.children_changed()
+
+    async def rmdir(self, parent: InodeNumber, name: bytes) -> None:
+        """Remove an empty directory."""
+        self._core.check_writable()
+        directory = self._core.directory(parent)
+        inode = await self._child(directory, name)
+        if not inode.is_directory:
+            raise FileSystemError(Reason.NOT_DIRECTORY)
+        async with self._core.tree_lock.shared(), inode.lock:
+            await self._core.directories.remove(inode)
+        directory.children_changed()
+
+    async def rename(
+        self,
+        parent: InodeNumber,
+        name: bytes,
+        new_parent: InodeNumber,
+        new_name: bytes,
+        *,
+        overwrite: bool,
+    ) -> None:
+        """Give a file or directory another name; `overwrite` False is RENAME_NOREPLACE."""
+        self._core.check_writable()
+        directory, new_directory = self._core.directory(parent), self._core.directory(new_parent)
+        inode = await self._child(directory, name)
+        component = component_of(new_name, self._core.table.directory_prefix(new_directory), creating=True)
+        target = await self._child_or_none(new_directory, new_name)
+        if target is inode:
+            return
+        if target is not None and not overwrite:
+            raise FileSystemError(Reason.EXISTS)
+        if target is not None and inode.is_directory != target.is_directory:
+            raise FileSystemError(Reason.IS_DIRECTORY if target.is_directory else Reason.NOT_DIRECTORY)
+        if inode.is_directory:
+            ancestor: Inode | None = new_directory
+            while ancestor is not None:
+                if ancestor is inode:
+                    raise FileSystemError(Reason.INVALID, "a directory cannot move below itself")
+                ancestor = ancestor.parent
+            async with self._core.tree_lock.moving():
+                await self._core.mover.move_directory(inode, new_directory, component, overwrite=overwrite)
+        else:
+            async with self._core.tree_lock.shared(), _locks(inode, target):
+                if target is not None:
+                    await self._save_bytes_of_open(target)
+                    self._core.committer.discard(target)
+                await self._core.mover.move_file(inode, new_directory, component, overwrite=overwrite)
+                if target is not None:
+                    await self._core.committer.close_writer_if_unused(target)
+        inode.took(ctime_ns=time.time_ns())
+        directory.children_changed()
+        new_directory.children_changed()
+
+    async def _store_new(self, inode: Inode, content: bytes) -> None:
+        assert inode.writer is not None
+        async with self._core.tree_lock.shared(), inode.lock:
+            await inode.writer.write(0, content, lambda: self._core.committer.begin_stream(inode))
+            try:
+                await self._core.committer.commit(inode)
+            except FileSystemError:
+                self._core.committer.discard(inode)
+                self._core.table.detach(inode)
+                raise
+            finally:
+                await self._core.committer.close_writer_if_unused(inode)
+
+    async def _save_bytes_of_open(self, inode: Inode) -> None:
+        """Bring an open file's bytes here before its object goes away."""
+        if inode.handles and (inode.version is not None or inode.writer is not None):
+            writer = inode.writer or self._core.committer.new_writer(inode, empty=inode.version is None)
+            await writer.bring(0, writer.size_bytes)
+
+    async def _child(self, directory: Inode, name: bytes) -> Inode:
+        prefix = self._core.table.directory_prefix(directory)
+        return await self._core.tree.lookup(directory, component_of(name, prefix, creating=False))
+
+    async def _child_or_none(self, directory: Inode, name: bytes) -> Inode | None:
+        try:
+            return await self._child(directory, name)
+        except FileSystemError as error:
+            if error.reason is Reason.NOT_FOUND:
+                return None
+            raise
+
+
+@contextlib.asynccontextmanager
+async def _locks(*inodes: Inode | None) -> AsyncIterator[None]:
+    """Hold several inodes' locks, the lower number first."""
+    async with contextlib.AsyncExitStack() as stack:
+        for inode in sorted((one for one in inodes if one is not None), key=lambda one: one.number):
+            await stack.enter_async_context(inode.lock)
+        yield

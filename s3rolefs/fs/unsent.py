@@ -1,0 +1,164 @@
+"""Keep what S3 could not take as files on local disk, across crashes and mounts, until it can.
+
+Each mount owns one folder below `spool_dir`, marked by a lock that the kernel frees when the process
+ends, however it ends. The next mount of the same source takes over the folders nobody locks. A kept
+version is two files: `<id>.data` (its bytes, sparse) and `<id>.json` (where they belong).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import uuid
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from s3rolefs.cache.blocks import ObjectVersion
+from s3rolefs.errors import SystemFailure
+from s3rolefs.fs.attributes import Attributes
+from s3rolefs.model import Key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    """Say what is kept: the path below the mount point, the file that holds it, and why.
+
+    A conflict (somebody else changed the object) is never sent again; a person has to decide.
+    """
+
+    path: str
+    kept_at: str
+    reason: str
+    conflict: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptVersion:
+    """Describe a kept version: enough to send it in another process.
+
+    `base_etag` is None for a new file; `present` and `changed` are byte ranges of the data file.
+    """
+
+    key: str
+    size_bytes: int
+    attributes: Attributes
+    base_etag: str | None
+    base_size_bytes: int
+    uses_base: bool
+    present: list[tuple[int, int]]
+    changed: list[tuple[int, int]]
+    reason: str
+    conflict: bool = False
+
+    def base_version(self) -> ObjectVersion | None:
+        """Return the version in S3 that the kept one replaces, None for a new file."""
+        if self.base_etag is None:
+            return None
+        return ObjectVersion(
+            key=Key(self.key),
+            etag=self.base_etag,
+            size_bytes=self.base_size_bytes,
+            token=(self.key, self.base_etag, self.base_size_bytes),
+        )
+
+
+class UnsentFolder:
+    """Own the folder of this mount."""
+
+    def __init__(self, spool_dir: str, source: str) -> None:
+        name = blake2b(source.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        self._all = Path(spool_dir) / name
+        self.path = self._all / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        try:
+            self.path.mkdir(parents=True, mode=0o700)
+            self._lock = _locked(self.path)
+        except OSError as error:
+            raise SystemFailure(
+                f"spool_dir {spool_dir} cannot be used ({error.strerror}): "
+                "name a directory on a local disk with -o spool_dir="
+            ) from error
+
+    def new_name(self) -> str:
+        """Return a name for one kept version."""
+        return uuid.uuid4().hex
+
+    def data_path(self, name: str) -> Path:
+        """Return where a kept version's bytes are."""
+        return self.path / f"{name}.data"
+
+    def describe(self, name: str, kept: KeptVersion) -> None:
+        """Write down what a kept version is; replaced in one step."""
+        target = self.path / f"{name}.json"
+        draft = target.with_suffix(".new")
+        draft.write_text(json.dumps(asdict(kept)))
+        draft.chmod(0o600)
+        draft.rename(target)
+
+    def remove(self, name: str) -> None:
+        """Forget a version that S3 has now."""
+        for suffix in (".json", ".data"):
+            (self.path / (name + suffix)).unlink(missing_ok=True)
+
+    def inherit(self) -> Iterator[tuple[str, KeptVersion]]:
+        """Take over what earlier mounts of this source left, oldest folder first."""
+        for folder in sorted(self._all.iterdir(), key=lambda entry: entry.stat().st_mtime):
+            if folder == self.path or not folder.is_dir():
+                continue
+            try:
+                lock = _locked(folder)
+            except OSError:
+                continue  # its mount lives
+            for description in folder.glob("*.json"):
+                kept = _read(description)
+                data = description.with_suffix(".data")
+                if kept is None or not data.exists():
+                    continue
+                data.rename(self.path / data.name)
+                description.rename(self.path / description.name)
+                yield description.stem, kept
+            left = [entry.name for entry in folder.iterdir() if entry.name != "lock"]
+            if not left:
+                (folder / "lock").unlink()
+                folder.rmdir()
+            os.close(lock)
+
+    def close(self) -> None:
+        """Free the folder; an empty one is removed."""
+        with contextlib.suppress(OSError):
+            if {entry.name for entry in self.path.iterdir()} == {"lock"}:
+                (self.path / "lock").unlink()
+                self.path.rmdir()
+                self._all.rmdir()
+        os.close(self._lock)
+
+
+def _locked(folder: Path) -> int:
+    fd = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _read(description: Path) -> KeptVersion | None:
+    try:
+        fields = json.loads(description.read_text())
+        fields["attributes"] = Attributes(**fields["attributes"])
+        for name in ("present", "changed"):
+            fields[name] = [(int(start), int(end)) for start, end in fields[name]]
+        return KeptVersion(**fields)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        log.warning("%s is not readable and was left where it is: %s", description, error)
+        return None

@@ -1,0 +1,215 @@
+"""Send large files in parts: all at once when they are closed, or while they are still written."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import trio
+
+from s3rolefs.errors import FileSystemError
+from s3rolefs.fs.concurrency import for_each
+from s3rolefs.fs.parts import Part, stream_part, stream_part_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from s3rolefs.cache.blocks import ObjectVersion
+    from s3rolefs.fs.spool import Spool
+    from s3rolefs.model import Key, Stored, UploadedPart
+    from s3rolefs.s3.store import ObjectAttributes, ObjectStore
+
+PARTS_AT_ONCE = 8
+_ABORT_SECONDS = 10.0
+
+
+async def send_parts(
+    store: ObjectStore,
+    key: Key,
+    attributes: ObjectAttributes,
+    parts: Iterable[Part],
+    spool: Spool | None,
+    base: ObjectVersion | None,
+    *,
+    if_match: str | None,
+    if_none_match: bool,
+) -> Stored:
+    """Store an object from parts in the spool and parts copied from `base`; aborted if it fails."""
+    upload_id = await store.create_multipart(key, attributes)
+    sent: list[UploadedPart] = []
+    size_bytes = 0
+
+    async def send(part: Part) -> None:
+        nonlocal size_bytes
+        size_bytes += part.length
+        if part.copied:
+            assert base is not None
+            uploaded = await store.upload_part_copy(
+                key,
+                upload_id,
+                part.number,
+                source=base.key,
+                offset=part.offset,
+                length=part.length,
+                if_match=base.etag,
+            )
+        else:
+            assert spool is not None
+            uploaded = await store.upload_part(
+                key, upload_id, part.number, spool.span(part.offset, part.length)
+            )
+        sent.append(uploaded)
+
+    try:
+        await for_each(parts, send, limit=PARTS_AT_ONCE)
+        return await store.complete_multipart(
+            key,
+            upload_id,
+            sorted(sent, key=lambda part: part.number),
+            size_bytes=size_bytes,
+            if_match=if_match,
+            if_none_match=if_none_match,
+        )
+    except BaseException:
+        await _abort(store, key, upload_id)
+        raise
+
+
+class StreamingUpload:
+    """Send full parts of a file while a sequential writer is still adding to it.
+
+    A part that is written again later is sent again under the same number. Invariant: a number in
+    `_sent` holds exactly what the spool holds, unless it is in `_stale`.
+    """
+
+    def __init__(
+        self, store: ObjectStore, nursery: trio.Nursery, key: Key, attributes: ObjectAttributes, spool: Spool
+    ) -> None:
+        self.key = key
+        self.attributes = attributes
+        self._store = store
+        self._nursery = nursery
+        self._spool = spool
+        self._upload_id: str | None = None
+        self._begun = trio.Lock()
+        self._sent: dict[int, UploadedPart] = {}
+        self._stale: set[int] = set()
+        self._running: dict[int, trio.Event] = {}
+        self._next = 1
+        self._available_bytes = 0
+        self._closing = False
+
+    def advance(self, available_bytes: int) -> None:
+        """Start to send every further part that is complete; the rest waits for its turn."""
+        self._available_bytes = available_bytes
+        while len(self._running) < PARTS_AT_ONCE and not self._closing:
+            part = stream_part(self._next)
+            if part.offset + part.length > available_bytes:
+                return
+            self._next += 1
+            self._running[part.number] = trio.Event()
+            self._nursery.start_soon(self._send_early, part)
+
+    async def about_to_change(self, start: int, end: int) -> None:
+        """Wait until no part with these bytes is on its way, and remember that it must be sent again."""
+        number = stream_part_at(start)
+        # More parts may be started while one is waited for: `_next` is asked each time.
+        while number < self._next and stream_part(number).offset < end:
+            running = self._running.get(number)
+            if running is not None:
+                await running.wait()
+            self._stale.add(number)
+            number += 1
+
+    async def finish(self, size_bytes: int, *, if_match: str | None, if_none_match: bool) -> Stored:
+        """Send what is missing and complete the object."""
+        await self._settle()
+        missing: list[Part] = []
+        numbers = range(1, stream_part_at(size_bytes - 1) + 1)
+        for number in numbers:
+            part = stream_part(number)
+            length = min(part.length, size_bytes - part.offset)
+            if number not in self._sent or number in self._stale or length < part.length:
+                missing.append(Part(number=number, offset=part.offset, length=length))
+        await for_each(missing, self._send, limit=PARTS_AT_ONCE)
+        assert self._upload_id is not None
+        return await self._store.complete_multipart(
+            self.key,
+            self._upload_id,
+            [self._sent[number] for number in numbers],
+            size_bytes=size_bytes,
+            if_match=if_match,
+            if_none_match=if_none_match,
+        )
+
+    async def abort(self) -> None:
+        """Give the upload up."""
+        with trio.CancelScope(shield=True):
+            await self._settle()
+            if self._upload_id is not None:
+                await _abort(self._store, self.key, self._upload_id)
+
+    async def _settle(self) -> None:
+        self._closing = True
+        while self._running:
+            await next(iter(self._running.values())).wait()
+
+    async def _send_early(self, part: Part) -> None:
+        try:
+            await self._send(part)
+        except FileSystemError:
+            # Not reported here: `finish` sends the part again and reports what it meets.
+            self._stale.add(part.number)
+        finally:
+            self._running.pop(part.number).set()
+        self.advance(self._available_bytes)
+
+    async def _send(self, part: Part) -> None:
+        async with self._begun:
+            if self._upload_id is None:
+                self._upload_id = await self._store.create_multipart(self.key, self.attributes)
+        self._stale.discard(part.number)
+        self._sent[part.number] = await self._store.upload_part(
+            self.key, self._upload_id, part.number, self._spool.span(part.offset, part.length)
+        )
+
+
+async def copy_object(
+    store: ObjectStore,
+    source: ObjectVersion,
+    target: Key,
+    attributes: ObjectAttributes,
+    parts: Iterable[Part] | None,
+    *,
+    replace_attributes: bool,
+    if_none_match: bool = False,
+) -> Stored:
+    """Copy a version server-side: one COPY, or `parts` of it where it is too large for one."""
+    if parts is None:
+        return await store.copy(
+            source.key,
+            target,
+            attributes=attributes if replace_attributes else None,
+            if_match=source.etag,
+            if_none_match=if_none_match,
+        )
+    in_place = source.key == target
+    return await send_parts(
+        store,
+        target,
+        attributes,
+        parts,
+        None,
+        source,
+        if_match=source.etag if in_place else None,
+        if_none_match=if_none_match,
+    )
+
+
+async def _abort(store: ObjectStore, key: Key, upload_id: str) -> None:
+    # Parts left behind cost storage until a lifecycle rule removes them; the file itself is not affected.
+    with (
+        trio.CancelScope(deadline=trio.current_time() + _ABORT_SECONDS, shield=True),
+        contextlib.suppress(FileSystemError),
+    ):
+        await store.abort_multipart(key, upload_id)

@@ -1,0 +1,206 @@
+"""Hold the changed content of one file until S3 has it.
+
+All descriptors of an inode share its writer: what one wrote, every other reads. Bytes that nobody
+changed or asked for stay in S3. The caller holds the inode's lock around everything that awaits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from s3rolefs.cache.buffers import BLOCK_BYTES
+from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.parts import LARGEST_FILE_BYTES, PART_BYTES, SINGLE_PUT_LIMIT_BYTES, plan_parts
+from s3rolefs.fs.spool import Spool
+from s3rolefs.fs.upload import StreamingUpload, send_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import trio
+
+    from s3rolefs.cache.blocks import BlockCache, ObjectVersion
+    from s3rolefs.fs.unsent import KeptVersion
+    from s3rolefs.model import Key, Stored
+    from s3rolefs.s3.store import ObjectAttributes, ObjectStore
+
+_STREAM_FROM_BYTES = 2 * PART_BYTES
+_FETCH_BLOCKS = 8
+
+
+class Writer:
+    """Collect writes over a base version (None: the file is new or was emptied).
+
+    `revision` grows with each change of the content or of what rides on its upload;
+    `committed_revision` is what S3 has (-1: nothing yet, not even an empty object).
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        blocks: BlockCache,
+        nursery: trio.Nursery,
+        spool_dir: str,
+        base: ObjectVersion | None,
+        *,
+        new: bool,
+    ) -> None:
+        self._store = store
+        self._blocks = blocks
+        self._nursery = nursery
+        self._base = base
+        self._base_limit = base.size_bytes if base is not None else 0
+        self._stream: StreamingUpload | None = None
+        self.spool = Spool(spool_dir)
+        self.size_bytes = self._base_limit
+        self.revision = 0
+        self.committed_revision = -1 if new else 0
+
+    @property
+    def dirty(self) -> bool:
+        """Tell whether S3 lacks something."""
+        return self.revision != self.committed_revision
+
+    @property
+    def never_stored(self) -> bool:
+        """Tell whether S3 has no object of this file yet."""
+        return self.committed_revision < 0
+
+    def touch(self) -> None:
+        """Note that something which rides on the upload changed."""
+        self.revision += 1
+
+    async def write(self, offset: int, content: bytes, stream: Callable[[], StreamingUpload]) -> None:
+        """Put bytes in place; EFBIG and ENOSPC before any is accepted. `stream` begins an early upload."""
+        end = offset + len(content)
+        if end > LARGEST_FILE_BYTES:
+            raise FileSystemError(Reason.TOO_LARGE, "an S3 object holds at most 5 TiB")
+        if self._stream is not None:
+            await self._stream.about_to_change(min(offset, self.size_bytes), max(end, offset))
+        if offset > self.size_bytes:
+            self.spool.extend(self.size_bytes, offset)
+        self.spool.write(offset, content)
+        self.size_bytes = max(self.size_bytes, end)
+        self.revision += 1
+        if self.size_bytes >= _STREAM_FROM_BYTES and not self._base_limit and end == self.size_bytes:
+            if self._stream is None and self.never_stored:
+                self._stream = stream()
+            if self._stream is not None:
+                self._stream.advance(self.spool.present.first_gap())
+
+    async def truncate(self, size: int) -> None:
+        """Cut the file, or extend it with zeros."""
+        if size > LARGEST_FILE_BYTES:
+            raise FileSystemError(Reason.TOO_LARGE, "an S3 object holds at most 5 TiB")
+        if size == self.size_bytes:
+            return
+        if self._stream is not None:
+            await self._stream.about_to_change(min(size, self.size_bytes), max(size, self.size_bytes))
+        if size < self.size_bytes:
+            self.spool.cut(size)
+            self._base_limit = min(self._base_limit, size)
+        else:
+            self.spool.extend(self.size_bytes, size)
+        self.size_bytes = size
+        self.revision += 1
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return bytes of the file as it is now, less at its end."""
+        end = min(offset + size, self.size_bytes)
+        if offset >= end:
+            return b""
+        gaps = self.spool.present.missing(offset, end)
+        if not gaps:
+            return self.spool.read(offset, end - offset)
+        assert self._base is not None
+        content = bytearray(self.spool.read(offset, end - offset))
+        for start, until in gaps:
+            content[start - offset : until - offset] = await self._blocks.read(
+                self._base, start, until - start
+            )
+        return bytes(content)
+
+    async def bring(self, start: int, end: int) -> None:
+        """Make [start, end) local, from the base version."""
+        for begin, until in self.spool.present.missing(start, end):
+            assert self._base is not None
+            position = begin
+            while position < until:
+                first = position // BLOCK_BYTES
+                last = min(-(-until // BLOCK_BYTES), first + 2 * _FETCH_BLOCKS)
+                self._blocks.fetch_missing(self._base, first, last, _FETCH_BLOCKS)
+                length = min(until, (first + 1) * BLOCK_BYTES) - position
+                content = await self._blocks.read(self._base, position, length)
+                self.spool.write(position, content, changed=False)
+                position += length
+
+    async def send(
+        self, key: Key, attributes: ObjectAttributes, *, if_match: str | None, if_none_match: bool
+    ) -> tuple[Stored, ObjectAttributes]:
+        """Store the content under `key`, in the way that moves the fewest bytes.
+
+        Returns what was stored with which attributes: an upload that began early has older ones.
+        """
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            if self.size_bytes >= _STREAM_FROM_BYTES and stream.key == key:
+                try:
+                    stored = await stream.finish(
+                        self.size_bytes, if_match=if_match, if_none_match=if_none_match
+                    )
+                except BaseException:
+                    await stream.abort()
+                    raise
+                return stored, stream.attributes
+            await stream.abort()
+        if self.size_bytes < SINGLE_PUT_LIMIT_BYTES:
+            await self.bring(0, self.size_bytes)
+            body = self.spool.span(0, self.size_bytes)
+            stored = await self._store.put(
+                key, body, attributes, if_match=if_match, if_none_match=if_none_match
+            )
+            return stored, attributes
+        base_limit = self._base_limit if self._base is not None else 0
+        parts = plan_parts(self.size_bytes, base_limit, self.spool.changed)
+        for part in parts:
+            if not part.copied:
+                await self.bring(part.offset, part.offset + part.length)
+        stored = await send_parts(
+            self._store,
+            key,
+            attributes,
+            parts,
+            self.spool,
+            self._base,
+            if_match=if_match,
+            if_none_match=if_none_match,
+        )
+        return stored, attributes
+
+    def committed(self, revision: int, version: ObjectVersion) -> None:
+        """Note that S3 has everything up to `revision`, as `version`."""
+        self.committed_revision = revision
+        self._base = version
+        self._base_limit = version.size_bytes
+        self.spool.changed.clear()
+
+    def adopt(self, data: Path, kept: KeptVersion) -> None:
+        """Take over what an earlier mount kept."""
+        self.spool.adopt(data, kept.present, kept.changed)
+        self.size_bytes = kept.size_bytes
+        self._base_limit = min(self._base_limit, kept.size_bytes) if kept.uses_base else 0
+        self.revision += 1
+
+    def whole_content(self) -> bytes | None:
+        """Return a small file's content when all of it is in memory."""
+        if not self.spool.in_memory or self.spool.present.missing(0, self.size_bytes):
+            return None
+        return self.spool.read(0, self.size_bytes)
+
+    async def close(self) -> None:
+        """Drop everything; an upload that was begun is given up."""
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            await stream.abort()
+        self.spool.close()

@@ -1,0 +1,305 @@
+"""Translate: a FUSE request into one call of the file system, its failure into an errno and a log line."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+
+import pyfuse3
+
+from s3rolefs.errors import FileSystemError, Reason, StoreError
+from s3rolefs.fs.attributes import Caller, Changes
+from s3rolefs.fs.inodes import Inode
+from s3rolefs.model import FileHandle, InodeNumber
+
+if TYPE_CHECKING:
+    from s3rolefs.fs.filesystem import FileSystem
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Request = Callable[Concatenate["Operations", P], Coroutine[Any, Any, R]]
+
+BLOCK_UNIT_BYTES = 512
+PREFERRED_IO_BYTES = 1024 * 1024
+# Said to be free: as much as statfs can say without overflowing what old tools compute with (1 EiB).
+_FREE_BLOCKS = 2**60 // PREFERRED_IO_BYTES
+_NAME_LIMIT_BYTES = 255
+# What programs ask about all day; a log line each would hide the rest.
+_QUIET = frozenset(
+    (Reason.NOT_FOUND, Reason.EXISTS, Reason.NOT_EMPTY, Reason.NOT_DIRECTORY, Reason.IS_DIRECTORY)
+)
+_RENAME_NOREPLACE = 1
+
+
+def _answered(request: Request[P, R]) -> Request[P, R]:
+    """Turn failures into errnos; whatever else happens is a bug: EIO, logged with its traceback."""
+
+    @functools.wraps(request)
+    async def guarded(self: Operations, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await request(self, *args, **kwargs)
+        except FileSystemError as error:
+            if error.reason not in _QUIET:
+                _log_failure(request.__name__, error)
+            raise pyfuse3.FUSEError(error.reason.errno) from None
+        except pyfuse3.FUSEError:
+            raise
+        except Exception:
+            log.exception("%s failed in a way that is a bug of s3rolefs", request.__name__)
+            raise pyfuse3.FUSEError(errno.EIO) from None
+
+    return cast("Request[P, R]", guarded)
+
+
+class Operations(pyfuse3.Operations):
+    """Answer the kernel. Every request is answered within the object store's limits on time."""
+
+    supports_dot_lookup = True
+    enable_writeback_cache = False
+    enable_acl = False
+
+    def __init__(self, filesystem: FileSystem) -> None:
+        super().__init__()
+        self._names = filesystem.names
+        self._descriptors = filesystem.descriptors
+        self._attribute_seconds = filesystem.files.metadata_ttl_seconds
+        self._negative_seconds = filesystem.files.negative_ttl_seconds
+
+    @_answered
+    async def lookup(
+        self, parent_inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        try:
+            return self._entry(await self._names.lookup(InodeNumber(parent_inode), name))
+        except FileSystemError as error:
+            if error.reason is not Reason.NOT_FOUND or self._negative_seconds <= 0:
+                raise
+            absent = pyfuse3.EntryAttributes()
+            absent.st_ino = pyfuse3.InodeT(0)
+            absent.entry_timeout = self._negative_seconds
+            return absent
+
+    async def forget(self, inode_list: Sequence[tuple[pyfuse3.InodeT, int]]) -> None:
+        for number, count in inode_list:
+            self._names.forget(InodeNumber(number), count)
+
+    @_answered
+    async def getattr(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        return self._entry(await self._names.getattr(InodeNumber(inode)))
+
+    @_answered
+    async def setattr(
+        self,
+        inode: pyfuse3.InodeT,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: pyfuse3.FileHandleT | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        changes = Changes(
+            mode=attr.st_mode if fields.update_mode else None,
+            uid=attr.st_uid if fields.update_uid else None,
+            gid=attr.st_gid if fields.update_gid else None,
+            size_bytes=attr.st_size if fields.update_size else None,
+            atime_ns=attr.st_atime_ns if fields.update_atime else None,
+            mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+        )
+        handle = None if fh is None else FileHandle(fh)
+        return self._entry(await self._names.setattr(InodeNumber(inode), changes, handle))
+
+    @_answered
+    async def readlink(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileNameT:
+        return pyfuse3.FileNameT(await self._names.readlink(InodeNumber(inode)))
+
+    @_answered
+    async def mknod(
+        self,
+        parent_inode: pyfuse3.InodeT,
+        name: bytes,
+        mode: pyfuse3.ModeT,
+        rdev: int,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        return self._entry(await self._names.mknod(InodeNumber(parent_inode), name, mode, _caller(ctx)))
+
+    @_answered
+    async def mkdir(
+        self, parent_inode: pyfuse3.InodeT, name: bytes, mode: pyfuse3.ModeT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        return self._entry(await self._names.mkdir(InodeNumber(parent_inode), name, mode, _caller(ctx)))
+
+    @_answered
+    async def unlink(self, parent_inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        await self._names.unlink(InodeNumber(parent_inode), name)
+
+    @_answered
+    async def rmdir(self, parent_inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        await self._names.rmdir(InodeNumber(parent_inode), name)
+
+    @_answered
+    async def symlink(
+        self, parent_inode: pyfuse3.InodeT, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        return self._entry(await self._names.symlink(InodeNumber(parent_inode), name, target, _caller(ctx)))
+
+    @_answered
+    async def rename(
+        self,
+        parent_inode_old: pyfuse3.InodeT,
+        name_old: bytes,
+        parent_inode_new: pyfuse3.InodeT,
+        name_new: bytes,
+        flags: pyfuse3.FlagT,
+        ctx: pyfuse3.RequestContext,
+    ) -> None:
+        if flags & ~_RENAME_NOREPLACE:
+            raise FileSystemError(Reason.INVALID, "names cannot be exchanged in one step on S3")
+        await self._names.rename(
+            InodeNumber(parent_inode_old),
+            name_old,
+            InodeNumber(parent_inode_new),
+            name_new,
+            overwrite=not flags & _RENAME_NOREPLACE,
+        )
+
+    @_answered
+    async def link(
+        self,
+        inode: pyfuse3.InodeT,
+        new_parent_inode: pyfuse3.InodeT,
+        new_name: bytes,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        raise FileSystemError(Reason.NOT_PERMITTED, "an S3 object has one key: hard links cannot be made")
+
+    @_answered
+    async def create(
+        self,
+        parent_inode: pyfuse3.InodeT,
+        name: bytes,
+        mode: pyfuse3.ModeT,
+        flags: pyfuse3.FlagT,
+        ctx: pyfuse3.RequestContext,
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        handle, inode = await self._descriptors.create(
+            InodeNumber(parent_inode), name, mode, flags, _caller(ctx)
+        )
+        return _opened(handle, flags), self._entry(inode)
+
+    @_answered
+    async def open(
+        self, inode: pyfuse3.InodeT, flags: pyfuse3.FlagT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.FileInfo:
+        return _opened(await self._descriptors.open(InodeNumber(inode), flags), flags)
+
+    @_answered
+    async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
+        # pyfuse3 takes any buffer, and hands it to the kernel before anything else runs.
+        return await self._descriptors.read(FileHandle(fh), off, size)  # type: ignore[return-value]
+
+    @_answered
+    async def write(self, fh: pyfuse3.FileHandleT, off: int, buf: bytes) -> int:
+        return await self._descriptors.write(FileHandle(fh), off, buf)
+
+    @_answered
+    async def flush(self, fh: pyfuse3.FileHandleT) -> None:
+        await self._descriptors.flush(FileHandle(fh))
+
+    @_answered
+    async def fsync(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
+        await self._descriptors.fsync(FileHandle(fh))
+
+    @_answered
+    async def release(self, fh: pyfuse3.FileHandleT) -> None:
+        await self._descriptors.release(FileHandle(fh))
+
+    @_answered
+    async def opendir(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileHandleT:
+        return pyfuse3.FileHandleT(self._descriptors.opendir(InodeNumber(inode)))
+
+    @_answered
+    async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        place = start_id
+        while (found := await self._descriptors.entry(FileHandle(fh), place)) is not None:
+            entry, place = found
+            known = self._descriptors.listed(FileHandle(fh), entry)
+            if isinstance(known, Inode):
+                attributes = self._entry(known)
+            else:
+                # Mode 0: DT_UNKNOWN, nothing is kept, and the kernel looks it up when somebody asks.
+                attributes = pyfuse3.EntryAttributes()
+                attributes.st_ino = pyfuse3.InodeT(known)
+                attributes.st_mode = pyfuse3.ModeT(0)
+            if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(entry.name.encode()), attributes, place):
+                return
+            if isinstance(known, Inode):
+                known.lookups += 1
+
+    @_answered
+    async def releasedir(self, fh: pyfuse3.FileHandleT) -> None:
+        self._descriptors.releasedir(FileHandle(fh))
+
+    @_answered
+    async def fsyncdir(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
+        """Answer at once: changes of names are in S3 before they return."""
+
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        data = pyfuse3.StatvfsData()
+        data.f_bsize = data.f_frsize = PREFERRED_IO_BYTES
+        data.f_blocks = data.f_bfree = data.f_bavail = _FREE_BLOCKS
+        data.f_files = data.f_ffree = data.f_favail = 2**40
+        data.f_namemax = _NAME_LIMIT_BYTES
+        return data
+
+    def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
+        entry = pyfuse3.EntryAttributes()
+        attributes = inode.attributes
+        size_bytes = inode.size_bytes
+        entry.st_ino = pyfuse3.InodeT(inode.number)
+        entry.generation = 0
+        entry.entry_timeout = entry.attr_timeout = self._attribute_seconds
+        entry.st_mode = pyfuse3.ModeT(attributes.mode)
+        entry.st_nlink = 0 if inode.detached and not inode.is_directory else 1
+        entry.st_uid = attributes.uid
+        entry.st_gid = attributes.gid
+        entry.st_size = size_bytes
+        entry.st_blksize = PREFERRED_IO_BYTES
+        entry.st_blocks = -(-size_bytes // BLOCK_UNIT_BYTES)
+        entry.st_mtime_ns = attributes.mtime_ns
+        entry.st_ctime_ns = attributes.ctime_ns
+        entry.st_atime_ns = attributes.atime_ns
+        return entry
+
+
+def _caller(ctx: pyfuse3.RequestContext) -> Caller:
+    return Caller(uid=ctx.uid, gid=ctx.gid, umask=ctx.umask)
+
+
+def _opened(handle: FileHandle, flags: int) -> pyfuse3.FileInfo:
+    # The page cache may always be kept: a version that somebody else wrote is another inode.
+    return pyfuse3.FileInfo(
+        fh=pyfuse3.FileHandleT(handle), direct_io=bool(flags & os.O_DIRECT), keep_cache=True
+    )
+
+
+def _log_failure(operation: str, error: FileSystemError) -> None:
+    if isinstance(error, StoreError):
+        log.warning(
+            "%s: %s (%s of %r: status %d, code %s, request id %s): %s",
+            operation,
+            errno.errorcode.get(error.reason.errno, error.reason.errno),
+            error.operation,
+            error.key,
+            error.status,
+            error.code or "-",
+            error.request_id or "-",
+            error.message,
+        )
+    else:
+        log.warning("%s: %s: %s", operation, errno.errorcode.get(error.reason.errno), error)
