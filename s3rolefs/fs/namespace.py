@@ -99,7 +99,6 @@ class Namespace:
             raise FileSystemError(Reason.NAME_TOO_LONG)
         inode = self._core.new_file(parent, name, stat.S_IFLNK | 0o777, caller)
         await self._store_new(inode, target)
-        inode.lookups += 1
         return inode
 
     async def mknod(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Inode:
@@ -108,7 +107,6 @@ class Namespace:
             raise FileSystemError(Reason.NOT_PERMITTED, "S3 holds files, directories and symlinks only")
         inode = self._core.new_file(parent, name, mode & ~caller.umask, caller)
         await self._store_new(inode, b"")
-        inode.lookups += 1
         return inode
 
     async def mkdir(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Inode:
@@ -199,12 +197,15 @@ class Namespace:
         new_directory.children_changed()
 
     async def _store_new(self, inode: Inode, content: bytes) -> None:
+        """Store a file made without a descriptor; it then has the reference of its answer."""
         assert inode.writer is not None
+        inode.lookups += 1
         async with self._core.tree_lock.shared(), inode.lock:
             await inode.writer.write(0, content, lambda: self._core.committer.begin_stream(inode))
             try:
                 await self._core.committer.commit(inode)
             except FileSystemError:
+                inode.lookups -= 1
                 self._core.committer.discard(inode)
                 self._core.table.detach(inode)
                 raise
