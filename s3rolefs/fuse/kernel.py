@@ -64,7 +64,7 @@ def is_disconnected_blocking(directory: str) -> bool:
 
     def look() -> None:
         try:
-            os.stat(directory)
+            Path(directory).stat()
         except OSError as error:
             gone.append(error.errno == errno.ENOTCONN)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pyfuse3
 
 from s3rolefs.fuse.kernel import NotMountedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SUBTYPE = "s3rolefs"
 
@@ -55,7 +58,8 @@ def close_session() -> None:
 def _escape(text: str) -> str:
     # libfuse reads \ooo in option values; pyfuse3 passes ASCII only.
     return "".join(
-        chr(byte) if 0x20 < byte < 0x7F and byte not in b",\\" else f"\\{byte:03o}" for byte in os.fsencode(text)
+        chr(byte) if 0x20 < byte < 0x7F and byte not in b",\\" else f"\\{byte:03o}"
+        for byte in os.fsencode(text)
     )
 
 

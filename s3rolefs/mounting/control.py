@@ -15,12 +15,14 @@ import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from s3rolefs.errors import FileSystemError, SystemFailure, UserError
-from s3rolefs.mounting.mounttable import Mount
+
+if TYPE_CHECKING:
+    from s3rolefs.mounting.mounttable import Mount
 
 Answer = dict[str, Any]
 Handler = Callable[[], Awaitable[Answer]]
@@ -72,7 +74,9 @@ def connect(mount: Mount) -> socket.socket:
     """Return a connection to the process behind a mount, its peer checked."""
     owner = os.geteuid() if mount.owner is None else mount.owner
     if os.geteuid() not in {0, owner}:
-        raise UserError(f"{mount.mountpoint} was mounted by another user: only that user and root may ask it.")
+        raise UserError(
+            f"{mount.mountpoint} was mounted by another user: only that user and root may ask it."
+        )
     for directory in socket_directories(owner):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(_ANSWER_LIMIT_SECONDS)

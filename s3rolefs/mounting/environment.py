@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterable, Mapping
+import re
+from typing import TYPE_CHECKING
 
 from s3rolefs.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 SECRET_VARIABLES = frozenset(
     {
@@ -24,12 +28,12 @@ SECRET_VARIABLES = frozenset(
 )
 """What is handed over on the descriptor (the expiry goes with the triple it belongs to)."""
 
-_KEPT = frozenset(
-    "PATH HOME USER LOGNAME LANG LANGUAGE TZ TMPDIR NOTIFY_SOCKET DBUS_SESSION_BUS_ADDRESS "
-    "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE "
-    "HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy".split()
+_KEPT = re.compile(
+    r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|NOTIFY_SOCKET|XDG_\w+|DBUS_SESSION_BUS_ADDRESS"
+    r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|AWS_\w+"
+    r"|(HTTP|HTTPS|ALL|NO)_PROXY|(http|https|all|no)_proxy"
 )
-_KEPT_PREFIXES = ("LC_", "XDG_", "AWS_")
+_SECRET = re.compile(r".*(SECRET|PASSWORD|BEARER).*|.*_TOKEN")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -44,14 +48,7 @@ def clean_environment(environ: Mapping[str, str], keep: Iterable[str] = ()) -> d
             f"pass_env must not name {min(secret)}: its value would stand in /proc. "
             "Credentials from the environment are handed over by themselves."
         )
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if name not in SECRET_VARIABLES
-        and not _looks_secret(name)
-        and (name in _KEPT or name.startswith(_KEPT_PREFIXES))
-        or name in named
-    }
+    kept = {name: value for name, value in environ.items() if name in named or _is_harmless(name)}
     kept.setdefault("PATH", _PATH)
     if "HOME" not in kept:
         try:
@@ -66,6 +63,5 @@ def secrets_of(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[name] for name in SECRET_VARIABLES if name in environ}
 
 
-def _looks_secret(name: str) -> bool:
-    words = name.upper()
-    return any(word in words for word in ("SECRET", "PASSWORD", "BEARER")) or words.endswith("_TOKEN")
+def _is_harmless(name: str) -> bool:
+    return bool(_KEPT.fullmatch(name)) and name not in SECRET_VARIABLES and not _SECRET.fullmatch(name)

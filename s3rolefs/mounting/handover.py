@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 from s3rolefs.config import FileConfig, MountConfig, RoleConfig, StoreConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,9 @@ class Handover:
     def write(self) -> int:
         """Return a descriptor from which `read` gets this; it is inherited by name only."""
         descriptor = os.memfd_create("s3rolefs-handover", os.MFD_CLOEXEC)
-        os.write(descriptor, json.dumps({"config": asdict(self.config), "secrets": dict(self.secrets)}).encode())
+        os.write(
+            descriptor, json.dumps({"config": asdict(self.config), "secrets": dict(self.secrets)}).encode()
+        )
         os.lseek(descriptor, 0, os.SEEK_SET)
         return descriptor
 
@@ -34,10 +39,9 @@ class Handover:
         with open(descriptor, encoding="utf-8") as file:
             record = json.load(file)
         config = record["config"]
-        parts = {
-            "role": RoleConfig(**config.pop("role")),
-            "store": StoreConfig(**config.pop("store")),
-            "files": FileConfig(**config.pop("files")),
-        }
-        tuples = {name: tuple(config.pop(name)) for name in ("fuse_options", "pass_env")}
-        return cls(config=MountConfig(**config, **parts, **tuples), secrets=record["secrets"])
+        config["role"] = RoleConfig(**config["role"])
+        config["store"] = StoreConfig(**config["store"])
+        config["files"] = FileConfig(**config["files"])
+        for name in ("fuse_options", "pass_env"):
+            config[name] = tuple(config[name])
+        return cls(config=MountConfig(**config), secrets=record["secrets"])

@@ -21,9 +21,7 @@ def log_to_syslog(level: str) -> None:
     if not _SYSLOG.exists():
         _install(logging.NullHandler(), "%(message)s", level)
         return
-    handler = logging.handlers.SysLogHandler(
-        str(_SYSLOG), facility=logging.handlers.SysLogHandler.LOG_DAEMON
-    )
+    handler = logging.handlers.SysLogHandler(str(_SYSLOG), facility=logging.handlers.SysLogHandler.LOG_DAEMON)
     handler.append_nul = False
     _install(handler, f"{_OWN}[{os.getpid()}]: %(levelname)s: %(message)s", level)
 

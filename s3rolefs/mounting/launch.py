@@ -15,15 +15,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from s3rolefs.config import MountConfig
 from s3rolefs.errors import MountFailure, SystemFailure, UserError
 from s3rolefs.fuse import kernel
 from s3rolefs.mounting import mounttable
 from s3rolefs.mounting.environment import clean_environment, secrets_of
 from s3rolefs.mounting.handover import Handover
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from s3rolefs.config import MountConfig
 
 # The serving process watches mount_wait itself and can say what it was waiting for.
 _GRACE_SECONDS = 5.0
@@ -127,4 +130,6 @@ def _last_words(process: subprocess.Popen[bytes], errors_fd: int) -> str:
 
 def _failure(status: object, message: object) -> UserError:
     kinds = {2: SystemFailure, 32: MountFailure}
-    return kinds.get(status, UserError)(str(message)) if isinstance(status, int) else SystemFailure(str(message))
+    return (
+        kinds.get(status, UserError)(str(message)) if isinstance(status, int) else SystemFailure(str(message))
+    )

@@ -77,7 +77,9 @@ def _check_directory(given: str, real: str) -> None:
     try:
         mode = Path(real).stat().st_mode
     except FileNotFoundError:
-        raise MountFailure(f"The directory {given} does not exist: create it with `mkdir -p {given}`.") from None
+        raise MountFailure(
+            f"The directory {given} does not exist: create it with `mkdir -p {given}`."
+        ) from None
     except NotADirectoryError:
         raise MountFailure(f"{given} cannot be mounted on: a part of that path is a file.") from None
     except PermissionError:

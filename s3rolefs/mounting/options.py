@@ -5,9 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s3rolefs.config import FileConfig, MountConfig, RoleConfig, StoreConfig
 from s3rolefs.errors import MountFailure, UserError
@@ -15,8 +14,18 @@ from s3rolefs.mounting.optiontable import BY_NAME, IGNORED, PASSED_ON, SECRETS, 
 from s3rolefs.mounting.source import parse_source
 from s3rolefs.roles.provider import validate
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 _ITEM = re.compile(r'(?:"[^"]*"|[^",])+')
-_OPPOSITES = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "async": "sync", "atime": "noatime"}
+_PAIRS = (
+    {"rw", "ro"},
+    {"suid", "nosuid"},
+    {"dev", "nodev"},
+    {"exec", "noexec"},
+    {"async", "sync"},
+    {"atime", "noatime"},
+)
 _PATHS = ("credentials_file", "external_id_file", "ca_bundle", "spool_dir")
 _SYSTEM_SPOOL = "/var/cache/s3rolefs"
 
@@ -61,7 +70,7 @@ def parse_access(source: str | None, texts: Iterable[str]) -> tuple[RoleConfig, 
 def _access(parsed: Parsed, bucket: str, prefix: str) -> tuple[RoleConfig, StoreConfig]:
     role = RoleConfig(**parsed[Target.ROLE])
     store = StoreConfig(bucket=bucket, prefix=prefix, **parsed[Target.STORE])
-    validate(role, endpoint_url=store.endpoint_url)
+    validate(role)
     return role, store
 
 
@@ -112,15 +121,15 @@ def _parse(texts: Iterable[str], *, sloppy: bool) -> tuple[Parsed, list[str], di
 
 def _with_flag(flags: list[str], name: str) -> list[str]:
     # As mount(8) has it, the last one of a pair (ro, rw) counts.
-    opposite = _OPPOSITES.get(name) or next((a for a, b in _OPPOSITES.items() if b == name), None)
-    return [flag for flag in flags if flag not in {name, opposite}] + [name]
+    replaced = next((pair for pair in _PAIRS if name in pair), {name})
+    return [*[flag for flag in flags if flag not in replaced], name]
 
 
 def _refuse(name: str, *, sloppy: bool) -> None:
     if name in SECRETS:
         raise UserError(
             f"{name} would show a secret to everybody who lists processes: "
-            f"put it into a file that only you can read and give {SECRETS[name]}=PATH."
+            f"put it into a file that only you can read and give credentials_file=PATH."
         )
     if name == "remount":
         raise MountFailure("A mounted bucket cannot be remounted: unmount it and mount it again.")
@@ -163,5 +172,6 @@ def _refuse_paths_inside(mountpoint: str, seen: dict[str, str]) -> None:
         for candidate in (path, path.parent.resolve() / path.name):
             if candidate == inside or inside in candidate.parents:
                 raise UserError(
-                    f"{name}={seen[name]} lies inside the directory to be mounted on: choose a path outside it."
+                    f"{name}={seen[name]} lies inside the directory to be mounted on: "
+                    "choose a path outside it."
                 )

@@ -34,8 +34,9 @@ class Channel:
     def ready(self) -> None:
         """Say that the first request was answered, and let go of what the starter gave us."""
         if self._tell(0, ""):
-            with open(os.devnull, "w") as null:
-                os.dup2(null.fileno(), 2)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 2)
+            os.close(null)
 
     def failed(self, status: int, sentence: str) -> None:
         """Say why there will be no mount; later than `ready` it goes to the log."""
@@ -46,7 +47,7 @@ class Channel:
         if self._descriptor is None or self._said:
             return False
         self._said = True
-        with open(self._descriptor, "w", encoding="utf-8") as pipe:
+        with os.fdopen(self._descriptor, "w", encoding="utf-8") as pipe:
             json.dump({"status": status, "message": sentence}, pipe)
             pipe.write("\n")
         return True

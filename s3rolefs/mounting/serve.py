@@ -23,9 +23,9 @@ from s3rolefs.fs.filesystem import FileSystem
 from s3rolefs.fuse import kernel, session
 from s3rolefs.fuse.operations import Operations
 from s3rolefs.mounting import control, mounttable
+from s3rolefs.mounting.access import build_access
 from s3rolefs.mounting.refusals import refusal_of
 from s3rolefs.mounting.views import Views
-from s3rolefs.roles import provider
 from s3rolefs.s3.client import S3Client
 from s3rolefs.s3.readiness import check_ready
 
@@ -123,30 +123,25 @@ class Server:
         config = self._config
         clock = SystemClock()
         self._stage = "asking for a session"
-        broker = provider.build(
-            config.role,
-            environment=self._environment,
-            clock=clock,
-            region=config.store.region,
-            endpoint_url=config.store.endpoint_url,
-            ca_bundle=config.store.ca_bundle,
-        )
-        await services.start(broker.run)
+        access = build_access(config.role, config.store, self._environment, clock)
+        await services.start(access.broker.run)
         try:
-            await broker.get()
+            await access.broker.get()
         except CredentialsError as error:
             raise refusal_of(error, config) from None
         self._stage = "asking the bucket"
-        client = S3Client(config.store, broker, clock=clock, environ=self._environ)
+        client = S3Client(config.store, access.broker, clock=clock, environment=self._environment)
         await services.start(client.run)
         try:
             await check_ready(client)
         except FileSystemError as error:
             raise refusal_of(error, config) from None
         self._stage = "reading the file system"
-        filesystem = FileSystem(client, config.store.prefix, config.files, clock)
+        filesystem = FileSystem(
+            client, prefix=config.store.prefix, source=config.source, files=config.files, clock=clock
+        )
         await services.start(filesystem.run)
-        return filesystem, Views(config=config, broker=broker, client=client, filesystem=filesystem)
+        return filesystem, Views(config=config, access=access, client=client, filesystem=filesystem)
 
     async def _give_up_when_stopped(self, scope: trio.CancelScope) -> None:
         await self._stop_wanted.wait()
@@ -188,9 +183,7 @@ class Server:
 
     # Ending ------------------------------------------------------------------------------------
 
-    async def _watch_signals(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def _watch_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
             task_status.started()
             async for number in signals:

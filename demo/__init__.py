@@ -1,0 +1,1 @@
+"""Show s3rolefs on a machine without AWS: `make demo`."""

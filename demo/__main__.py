@@ -1,0 +1,170 @@
+"""Mount a sample bucket through a role, show what that is like, and leave nothing behind."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from rich.console import Console
+from rich.panel import Panel
+
+from demo.service import BUCKET, ROLE, PortInUseError, Service, small_aws
+from s3rolefs.fuse import kernel
+from s3rolefs.mounting import mounttable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PROGRAMS = Path(sys.executable).parent
+_HELPER = Path("/sbin/mount.s3rolefs")
+_STEP_LIMIT_SECONDS = 60
+_MOUNT_LIMIT_SECONDS = 90
+
+console = Console(highlight=False)
+
+
+def main() -> int:
+    """Run the demonstration and return the exit status."""
+    parser = argparse.ArgumentParser(prog="make demo")
+    parser.add_argument("--port", type=int, default=9899)
+    port = parser.parse_args().port
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        with ExitStack() as stack:
+            folder = Path(tempfile.mkdtemp(prefix="s3rolefs-demo."))
+            stack.callback(shutil.rmtree, folder)
+            # What is cleaned up must not be cut short by a second Ctrl-C.
+            _show(folder, stack.enter_context(small_aws(port, folder / "credentials")), stack)
+            stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
+            if sys.stdin.isatty() and sys.stdout.isatty():
+                _hand_over(folder)
+    except PortInUseError:
+        return _fail(f"Port {port} is in use: choose another one with `make demo PORT={port + 1}`.")
+    except subprocess.CalledProcessError as error:
+        return _fail(f"The command failed with status {error.returncode}; the demonstration ends here.")
+    except subprocess.TimeoutExpired as error:
+        return _fail(f"The command did not end within {error.timeout:g} s; the demonstration ends here.")
+    except KeyboardInterrupt:
+        console.print()
+    console.print("[dim]Unmounted, the service stopped, nothing left behind.[/dim]")
+    return 0
+
+
+def _show(folder: Path, service: Service, stack: ExitStack) -> None:
+    run = _runner(folder)
+    console.print(
+        Panel(
+            f"A small S3 with STS and IAM is running at [bold]{service.url}[/bold]. "
+            f"It has a bucket [bold]{BUCKET}[/bold], a user without any rights to it, and a role "
+            f"[bold]{ROLE}[/bold] that has them and that the user may assume.",
+            title="s3rolefs",
+            border_style="cyan",
+        )
+    )
+    (folder / "archive").mkdir()
+    (folder / "photo.txt").write_text("(imagine a photograph)\n")
+    _say("The bucket is mounted through the role: its session is obtained, and renewed from now on.")
+    stack.callback(_unmount, folder / "archive")
+    run(_mount_command(service, stack), limit_seconds=_MOUNT_LIMIT_SECONDS)
+    _say("Who am I, and until when?")
+    run("s3rolefs whoami archive")
+    _say("Objects are files.")
+    run("ls -l archive archive/letters")
+    run("cat archive/letters/1969-tranquility.txt")
+    _say("Files are objects: copied in, moved, appended to.")
+    run("mkdir archive/photos")
+    run("cp photo.txt archive/")
+    run("mv archive/photo.txt archive/photos/1969-moon.txt")
+    _say("In between the role's session is replaced, as it is by itself long before it expires.")
+    run("s3rolefs refresh archive")
+    run("echo '- back to the garden' >> archive/notes.txt")
+    run("cat archive/notes.txt")
+    run("find archive -type f")
+    _say("The same role, a new session, a later expiry.")
+    run("s3rolefs whoami archive")
+
+
+def _mount_command(service: Service, stack: ExitStack) -> str:
+    options = ",".join(
+        [
+            "credentials_file=credentials",
+            f"role_arn={service.role_arn}",
+            f"endpoint_url={service.url}",
+            f"sts_endpoint={service.url}",
+            f"region={service.region}",
+            "path_style",
+            "spool_dir=unsent",
+        ]
+    )
+    if os.geteuid() != 0:
+        return f"s3rolefs mount s3://{BUCKET} archive -o {options}"
+    if not _HELPER.exists():
+        _HELPER.symlink_to(_PROGRAMS / "s3rolefs")
+        stack.callback(_HELPER.unlink, missing_ok=True)
+        _say(f"(mount finds its helpers in /sbin: {_HELPER} is there until this ends.)")
+    return f"mount -t s3rolefs s3://{BUCKET} archive -o {options}"
+
+
+def _runner(folder: Path) -> Callable[..., None]:
+    environment = {**os.environ, "PATH": f"{_PROGRAMS}:{os.environ.get('PATH', '')}"}
+
+    def run(command: str, limit_seconds: float = _STEP_LIMIT_SECONDS) -> None:
+        console.print(f"[bold green]$[/bold green] [bold]{command}[/bold]", soft_wrap=True)
+        sys.stdout.flush()
+        subprocess.run(command, shell=True, check=True, cwd=folder, env=environment, timeout=limit_seconds)
+
+    return run
+
+
+def _hand_over(folder: Path) -> None:
+    console.print(
+        Panel(
+            f"The mount is yours, at [bold]{folder}/archive[/bold].\n"
+            "Open another terminal and try it; [bold]Ctrl-C[/bold] here ends it and removes everything.",
+            border_style="green",
+        )
+    )
+    while True:
+        signal.pause()
+
+
+def _unmount(directory: Path) -> None:
+    mount = mounttable.mount_at(str(directory))
+    if mount is None:
+        return
+    subprocess.run(
+        [_PROGRAMS / "s3rolefs", "umount", directory],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=_MOUNT_LIMIT_SECONDS,
+    )
+    if mounttable.mount_at(str(directory)) is not None:
+        # Somebody works in it: the directory goes away now, the process with the last open file.
+        kernel.unmount_blocking(str(directory), lazy=True)
+
+
+def _say(sentence: str) -> None:
+    console.print(f"\n[cyan]{sentence}[/cyan]")
+
+
+def _fail(sentence: str) -> int:
+    Console(stderr=True, highlight=False).print(f"[red]{sentence}[/red]", soft_wrap=True)
+    return 1
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

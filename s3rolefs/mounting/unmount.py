@@ -1,0 +1,85 @@
+"""Unmount and wait until the serving process has sent everything: umount's helper.
+
+umount(2) returns before the process behind a FUSE mount is done, so who unplugs the network after
+it would lose what is still being sent.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from s3rolefs.errors import MountFailure, UserError
+from s3rolefs.fuse import kernel
+from s3rolefs.mounting import control, mounttable
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+# How often somebody who waits is told what is still unsent.
+_TELL_SECONDS = 1.0
+# The process keeps to its stop_timeout; this is only against waiting for ever.
+_WAIT_LIMIT_SECONDS = 3600.0
+
+
+def unmount(directory: str, *, lazy: bool, tell: Callable[[str], None]) -> None:
+    """Unmount a directory and return once its process has ended; `tell` gets what is pending.
+
+    Raises `MountFailure`, with status 32, when it is busy or not ours.
+    """
+    path = os.path.normpath(Path(directory).absolute())
+    mount = mounttable.mount_at(path)
+    if mount is None:
+        # Through a symbolic link; looking at the directory is safe where nothing is mounted on it.
+        path = os.path.realpath(path)
+        mount = mounttable.mount_at(path)
+    if mount is None or mount.filesystem != mounttable.FILESYSTEM_TYPE:
+        raise MountFailure(f"{directory} has no bucket mounted on it.")
+    try:
+        connection: socket.socket | None = control.connect(mount)
+    except UserError:
+        # Dead, or another user's: unmounting is judged by the kernel.
+        connection = None
+    try:
+        kernel.unmount_blocking(path, lazy=lazy)
+    except kernel.MountBusyError:
+        raise MountFailure(
+            f"{directory} is busy: close what is open there (`fuser -vm {directory}` shows who), "
+            "or take it away with `umount -l`."
+        ) from None
+    except kernel.NotMountedError as error:
+        raise MountFailure(f"{directory} could not be unmounted: {error}.") from None
+    if connection is not None and not lazy:
+        with connection:
+            _wait(connection, tell)
+
+
+def _wait(connection: socket.socket, tell: Callable[[str], None]) -> None:
+    pid, _ = control.peer_of(connection)
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    deadline = time.monotonic() + _WAIT_LIMIT_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            ended, _, _ = select.select([process], [], [], _TELL_SECONDS)
+            if ended:
+                return
+            _tell_pending(connection, tell)
+    finally:
+        os.close(process)
+
+
+def _tell_pending(connection: socket.socket, tell: Callable[[str], None]) -> None:
+    try:
+        status = control.ask_on(connection, "status")
+    except UserError:
+        # The process is about to end.
+        return
+    if status["unsent"]:
+        tell(f"waiting until {len(status['unsent'])} files are sent: {status['unsent'][0]['path']} ...")
