@@ -73,24 +73,30 @@ class Server:
     async def _live(self) -> None:
         async with trio.open_nursery() as services:
             filesystem, views = await self._become_able(services)
-            config = self._config
-            self._stage = "mounting"
             try:
-                session.open_session(
-                    Operations(filesystem),
-                    config.mountpoint,
-                    source=config.source,
-                    flags=config.fuse_options,
-                )
-            except kernel.NotMountedError as error:
-                raise MountFailure(f"{config.mountpoint} could not be mounted on: {error}.") from None
-            try:
-                await self._serve_session(services, filesystem, views)
+                self._mount(filesystem)
+                try:
+                    await self._serve_session(services, filesystem, views)
+                finally:
+                    session.close_session()
+                    self._remove_aborted()
+                await self._end(filesystem)
             finally:
-                session.close_session()
-                self._remove_aborted()
-            await self._end(filesystem)
+                filesystem.close()
             services.cancel_scope.cancel()
+
+    def _mount(self, filesystem: FileSystem) -> None:
+        self._stage = "mounting"
+        config = self._config
+        try:
+            session.open_session(
+                Operations(filesystem),
+                config.mountpoint,
+                source=config.source,
+                flags=config.fuse_options,
+            )
+        except kernel.NotMountedError as error:
+            raise MountFailure(f"{config.mountpoint} could not be mounted on: {error}.") from None
 
     def _remove_aborted(self) -> None:
         """Unmount what libfuse leaves behind when its connection was cut (fusectl's abort)."""
