@@ -64,7 +64,8 @@ def is_disconnected_blocking(directory: str) -> bool:
 
     def look() -> None:
         try:
-            Path(directory).stat()
+            # statfs is never answered from the kernel's caches, as stat is.
+            os.statvfs(directory)
         except OSError as error:
             gone.append(error.errno == errno.ENOTCONN)
 

@@ -41,6 +41,8 @@ _log = logging.getLogger("s3rolefs.mount")
 _FAILED_STATUS = 2
 # Once the mount is gone, requests that are still being answered get this long.
 _LAST_REQUESTS_SECONDS = 10.0
+# sudo, timeout and terminals may deliver one wish twice; a later one means: now.
+_SECOND_WISH_SECONDS = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -192,12 +194,15 @@ class Server:
     async def _watch_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
             task_status.started()
+            stopped_at = trio.current_time()
             async for number in signals:
-                if self._stop_wanted.is_set():
-                    # Asked twice: what is unsent is kept instead of sent.
+                if not self._stop_wanted.is_set():
+                    _log.info("stopping (%s)", signal.Signals(number).name)
+                    self._stop_wanted.set()
+                    stopped_at = trio.current_time()
+                elif trio.current_time() > stopped_at + _SECOND_WISH_SECONDS:
+                    _log.info("stopping at once: what is unsent is kept instead of sent")
                     self._drain_scope.cancel()
-                _log.info("stopping (%s)", signal.Signals(number).name)
-                self._stop_wanted.set()
 
     async def _stop(self, filesystem: FileSystem) -> None:
         """End serving; cancelled as soon as the session is over."""
