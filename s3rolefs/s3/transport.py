@@ -1,0 +1,289 @@
+"""Carry out one HTTP exchange on one keep-alive connection. Everything here runs in a worker thread.
+
+http.client speaks the protocol; what is added: bodies straight into the caller's buffers, a limit
+on each wait instead of one on the whole, proxies, cancelling, and one `TransportFailure` per failure.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import select
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from s3rolefs.model import KIB, MIB
+from s3rolefs.s3.attempt import Answer, Attempt, AttemptCancelled, FailureKind, Origin, TransportFailure
+from s3rolefs.s3.store import FileSpan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from s3rolefs.s3.proxies import Proxy
+
+SLICE_BYTES = 256 * KIB
+LARGEST_DOCUMENT_BYTES = 64 * MIB
+CONNECT_TIMEOUT_SECONDS = 10.0
+
+
+class _NothingCame(Exception):
+    """Report that a connection ended before any byte of the answer."""
+
+    def __init__(self, cause: Exception, *, sent: bool) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.sent = sent
+
+
+class Connection:
+    """Keep one connection to one origin, directly or through a proxy."""
+
+    def __init__(self, origin: Origin, *, proxy: Proxy | None, tls: Callable[[], ssl.SSLContext]) -> None:
+        self.origin = origin
+        self._proxy = proxy
+        self._proxied_plain = proxy is not None and origin.scheme == "http"
+        self._tls = tls
+        self._http: http.client.HTTPConnection | None = None
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    def perform(self, attempt: Attempt) -> Answer:
+        """Send the request and read the answer; raise TransportFailure or AttemptCancelled.
+
+        A kept connection that the server has closed meanwhile is replaced and the request repeated
+        at once, as long as nothing of an answer came.
+        """
+        repeated = False
+        reused = self._still_open()
+        try:
+            if reused:
+                try:
+                    return self._talk(attempt, repeated=False)
+                except _NothingCame as nothing:
+                    if isinstance(nothing.cause, TimeoutError):
+                        raise
+                    repeated = nothing.sent
+                    self.close()
+            self._connect(attempt)
+            return self._talk(attempt, repeated=repeated)
+        except _NothingCame as nothing:
+            self.close()
+            raise self._explain(attempt, nothing.cause, sent=nothing.sent or repeated) from nothing
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            attempt.detach()
+
+    def _still_open(self) -> bool:
+        if self._http is None or self._http.sock is None:
+            self.close()
+            return False
+        # A byte, or the end, before we asked anything: the server has given this connection up.
+        poll = select.poll()
+        poll.register(self._http.sock, select.POLLIN)
+        if poll.poll(0):
+            self.close()
+            return False
+        return True
+
+    def _connect(self, attempt: Attempt) -> None:
+        attempt.attach(None)
+        timeout = min(CONNECT_TIMEOUT_SECONDS, attempt.io_timeout_seconds)
+        peer = self._proxy or self.origin
+        connection = http.client.HTTPConnection(peer.host, peer.port, timeout=timeout)
+        if self._proxy is not None and not self._proxied_plain:
+            authorization = self._proxy.authorization
+            headers = {"Proxy-Authorization": authorization} if authorization else {}
+            connection.set_tunnel(self.origin.host, self.origin.port, headers)
+        self._http = connection
+        try:
+            connection.connect()
+        except socket.gaierror as error:
+            raise TransportFailure(
+                FailureKind.DNS, f"the name {peer.host} cannot be resolved ({error.strerror})"
+            ) from error
+        except TimeoutError as error:
+            message = f"no connection to {self._peer_text()} within {timeout:g} s"
+            raise TransportFailure(FailureKind.TIMEOUT, message) from error
+        except OSError as error:
+            raise self._connect_failure(error) from error
+        except http.client.HTTPException as error:
+            message = f"the proxy {self._peer_text()} does not speak HTTP"
+            raise TransportFailure(FailureKind.PROXY, message) from error
+        attempt.attach(connection.sock)
+        if self.origin.scheme == "https":
+            self._start_tls(connection, attempt)
+
+    def _connect_failure(self, error: OSError) -> TransportFailure:
+        # http.client reports a refused CONNECT as an OSError without errno.
+        if error.errno is None:
+            return TransportFailure(FailureKind.PROXY, f"the proxy {self._peer_text()} says: {error}")
+        why = os.strerror(error.errno).lower()
+        return TransportFailure(FailureKind.REFUSED, f"no connection to {self._peer_text()}: {why}")
+
+    def _start_tls(self, connection: http.client.HTTPConnection, attempt: Attempt) -> None:
+        host = self.origin.host
+        try:
+            wrapped = self._tls().wrap_socket(
+                connection.sock, server_hostname=host, do_handshake_on_connect=False
+            )
+            connection.sock = wrapped
+            # Known before the handshake, so that cancelling can end it.
+            attempt.attach(wrapped)
+            wrapped.do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            message = f"the certificate of {host} is not trusted: {error.verify_message}"
+            raise TransportFailure(FailureKind.TLS, message) from error
+        except TimeoutError as error:
+            message = f"{host} did not finish the TLS handshake in time"
+            raise TransportFailure(FailureKind.TIMEOUT, message) from error
+        except ssl.SSLError as error:
+            message = f"no TLS with {self.origin.authority}: {error.reason or error}"
+            raise TransportFailure(FailureKind.TLS, message) from error
+        except OSError as error:
+            message = f"{host} closed the connection during the TLS handshake"
+            raise TransportFailure(FailureKind.BROKEN, message) from error
+
+    def _peer_text(self) -> str:
+        if self._proxy is not None:
+            return f"{self._proxy.host}:{self._proxy.port}"
+        return f"{self.origin.host}:{self.origin.port}"
+
+    def _talk(self, attempt: Attempt, *, repeated: bool) -> Answer:
+        connection = self._http
+        assert connection is not None
+        attempt.attach(connection.sock)
+        sent = False
+        try:
+            self._send_head(connection, attempt)
+            failure = self._send_body(connection, attempt)
+            sent = failure is None
+            # Even after a broken body the server's reason may be there to read.
+            wait = attempt.answer_timeout_seconds if sent else min(1.0, attempt.io_timeout_seconds)
+            connection.sock.settimeout(wait)
+            try:
+                response = connection.getresponse()
+            except OSError as error:
+                raise (failure or error) from error
+        except (OSError, http.client.RemoteDisconnected) as error:
+            # RemoteDisconnected is an OSError as well: the connection ended instead of a status line.
+            raise _NothingCame(error, sent=sent) from error
+        except http.client.HTTPException as error:
+            message = f"{self.origin.authority} does not answer in HTTP"
+            raise TransportFailure(FailureKind.BROKEN, message, sent=sent) from error
+        try:
+            return self._read_answer(connection, response, attempt, repeated=repeated, sent=sent)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._explain(attempt, error, sent=sent) from error
+
+    def _send_head(self, connection: http.client.HTTPConnection, attempt: Attempt) -> None:
+        target = attempt.target
+        if self._proxied_plain:
+            target = f"http://{self.origin.authority}{target}"
+        connection.sock.settimeout(attempt.io_timeout_seconds)
+        connection.putrequest(attempt.method, target, skip_host=True, skip_accept_encoding=True)
+        for name, value in attempt.make_headers().items():
+            connection.putheader(name, value)
+        if self._proxied_plain and self._proxy is not None and self._proxy.authorization:
+            connection.putheader("proxy-authorization", self._proxy.authorization)
+        connection.endheaders()
+
+    def _send_body(self, connection: http.client.HTTPConnection, attempt: Attempt) -> OSError | None:
+        try:
+            for piece in body_pieces(attempt.body):
+                rest = memoryview(piece)
+                while rest:
+                    count = connection.sock.send(rest)
+                    attempt.record_sent(count)
+                    rest = rest[count:]
+        except OSError as error:
+            return error
+        return None
+
+    def _read_answer(
+        self,
+        connection: http.client.HTTPConnection,
+        response: http.client.HTTPResponse,
+        attempt: Attempt,
+        *,
+        repeated: bool,
+        sent: bool,
+    ) -> Answer:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        attempt.answer_headers = headers
+        status = response.status
+        if connection.sock is not None:
+            connection.sock.settimeout(attempt.io_timeout_seconds)
+        body = b""
+        if attempt.into and 200 <= status < 300:
+            if attempt.accepts(status, headers):
+                self._fill(response, attempt)
+        else:
+            # With a length, read() without limit is the one that notices a cut.
+            known = response.length is not None and response.length <= LARGEST_DOCUMENT_BYTES
+            body = response.read() if known else response.read(LARGEST_DOCUMENT_BYTES)
+        # An answer that was not read to its end, or came before the whole body went out, leaves
+        # a connection that cannot be used again.
+        if not (response.isclosed() and sent):
+            response.close()
+            self.close()
+        return Answer(
+            status=status, headers=headers, body=body, filled_bytes=attempt.filled_bytes, repeated=repeated
+        )
+
+    def _fill(self, response: http.client.HTTPResponse, attempt: Attempt) -> None:
+        wanted = sum(len(buffer) for buffer in attempt.into)
+        if response.length is not None and response.length < wanted:
+            return
+        attempt.begin_filling()
+        for index, buffer in enumerate(attempt.into):
+            start = 0
+            while start < len(buffer):
+                count = response.readinto(buffer[start : start + SLICE_BYTES])
+                if count == 0:
+                    raise http.client.IncompleteRead(b"")
+                attempt.record_filled(count)
+                start += count
+            attempt.announce_filled(index)
+
+    def _explain(self, attempt: Attempt, error: Exception, *, sent: bool) -> TransportFailure:
+        if attempt.cancelled:
+            raise AttemptCancelled from error
+        where = self.origin.authority
+        if isinstance(error, TimeoutError):
+            waited = attempt.answer_timeout_seconds if sent else attempt.io_timeout_seconds
+            return TransportFailure(
+                FailureKind.TIMEOUT, f"{where} did not answer or read for {waited:g} s", sent=sent
+            )
+        return TransportFailure(FailureKind.BROKEN, f"{where} broke the connection off", sent=sent)
+
+
+def body_pieces(body: bytes | memoryview | FileSpan) -> Iterator[bytes | memoryview]:
+    """Yield a body in pieces; a file's bytes are read into one buffer used again each time.
+
+    Raise TransportFailure when the file cannot be read or is shorter than its span.
+    """
+    if not isinstance(body, FileSpan):
+        if len(body):
+            yield body
+        return
+    buffer = memoryview(bytearray(min(SLICE_BYTES, body.length)))
+    position = body.offset
+    end = body.offset + body.length
+    while position < end:
+        try:
+            count = os.preadv(body.fd, [buffer[: min(SLICE_BYTES, end - position)]], position)
+        except OSError as error:
+            message = f"the local file cannot be read: {error.strerror}"
+            raise TransportFailure(FailureKind.BODY, message) from error
+        if count == 0:
+            message = "the local file is shorter than the part that was to be sent"
+            raise TransportFailure(FailureKind.BODY, message)
+        yield buffer[:count]
+        position += count

@@ -1,0 +1,175 @@
+"""Read and write S3's XML documents, with expat by way of ElementTree.
+
+Services differ in the namespace they use, or use none: tags are compared without it.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
+
+from s3rolefs.errors import Reason, StoreError
+from s3rolefs.model import DeleteFailure, Key, ListPage, ObjectInfo
+from s3rolefs.s3.headers import nanoseconds, unquote_etag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from s3rolefs.model import UploadedPart
+
+_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorDocument:
+    """Hold S3's `<Error>`; `region` is what a redirecting answer names ("": nothing)."""
+
+    code: str
+    message: str
+    request_id: str
+    region: str
+
+
+def parse_error(body: bytes) -> ErrorDocument | None:
+    """Return the `<Error>` a body holds, None when it is something else (also in 200 answers)."""
+    if b"<Error" not in body[:1024]:
+        return None
+    try:
+        root = ET.fromstring(body.strip())
+    except ET.ParseError:
+        return None
+    # IAM-like services wrap it: <ErrorResponse><Error>…
+    error = root if _name(root.tag) == "Error" else root.find("{*}Error")
+    if error is None:
+        return None
+    texts = _texts(error)
+    return ErrorDocument(
+        code=texts.get("Code", ""),
+        message=texts.get("Message", ""),
+        request_id=texts.get("RequestId", ""),
+        region=texts.get("Region", ""),
+    )
+
+
+def parse_listing(body: bytes, *, asked_at_ns: int) -> ListPage:
+    """Return the page a ListObjectsV2 answer holds; raise StoreError REFUSED if it is none."""
+    root = _document(body, "ListBucketResult")
+    objects: list[ObjectInfo] = []
+    prefixes: list[str] = []
+    encoded = _text(root, "EncodingType") == "url"
+    truncated = False
+    token: str | None = None
+    for element in root:
+        name = _name(element.tag)
+        if name == "Contents":
+            texts = _texts(element)
+            key = texts["Key"]
+            objects.append(
+                ObjectInfo(
+                    key=Key(unquote_plus(key) if encoded else key),
+                    size_bytes=int(texts["Size"]),
+                    etag=unquote_etag(texts.get("ETag")),
+                    last_modified_ns=_parse_iso_date(texts["LastModified"]),
+                    storage_class=texts.get("StorageClass") or "STANDARD",
+                    asked_at_ns=asked_at_ns,
+                )
+            )
+        elif name == "CommonPrefixes":
+            prefix = _text(element, "Prefix")
+            prefixes.append(unquote_plus(prefix) if encoded else prefix)
+        elif name == "IsTruncated":
+            truncated = element.text == "true"
+        elif name == "NextContinuationToken":
+            token = element.text
+    if truncated and not token:
+        raise StoreError(Reason.REFUSED, "the service breaks its listing off without a token to go on")
+    return ListPage(objects=tuple(objects), prefixes=tuple(prefixes), next_token=token if truncated else None)
+
+
+def parse_delete_result(body: bytes) -> list[DeleteFailure]:
+    """Return which keys a batch delete left, and why."""
+    root = _document(body, "DeleteResult")
+    failures = []
+    for element in root:
+        if _name(element.tag) == "Error":
+            texts = _texts(element)
+            failures.append(
+                DeleteFailure(
+                    key=Key(texts.get("Key", "")),
+                    code=texts.get("Code", ""),
+                    message=texts.get("Message", ""),
+                )
+            )
+    return failures
+
+
+def parse_upload_id(body: bytes) -> str:
+    """Return the id a CreateMultipartUpload answer gives."""
+    upload_id = _text(_document(body, "InitiateMultipartUploadResult"), "UploadId")
+    if not upload_id:
+        raise StoreError(Reason.REFUSED, "the service began an upload without naming it")
+    return upload_id
+
+
+def parse_written_etag(body: bytes, root_name: str) -> str:
+    """Return the ETag in the answer of a copy (CopyObjectResult, CopyPartResult) or a completion."""
+    return unquote_etag(_text(_document(body, root_name), "ETag"))
+
+
+def complete_document(parts: Sequence[UploadedPart]) -> bytes:
+    """Return the body of CompleteMultipartUpload."""
+    items = "".join(
+        f"<Part><PartNumber>{part.number}</PartNumber><ETag>&quot;{escape(part.etag)}&quot;</ETag></Part>"
+        for part in sorted(parts, key=lambda part: part.number)
+    )
+    name = "CompleteMultipartUpload"
+    return f'<{name} xmlns="{_NAMESPACE}">{items}</{name}>'.encode()
+
+
+def delete_document(keys: Iterable[str]) -> bytes:
+    """Return the body of DeleteObjects; the keys must be `fit_for_xml`."""
+    items = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in keys)
+    return f'<Delete xmlns="{_NAMESPACE}"><Quiet>true</Quiet>{items}</Delete>'.encode()
+
+
+def fit_for_xml(text: str) -> bool:
+    """Say whether XML 1.0 carries this text unchanged (no control characters, no non-characters)."""
+    return text.isprintable() or not any(
+        character < " " or "\x7f" <= character <= "\x9f" or character in "\u2028\ufffe\uffff"
+        for character in text
+    )
+
+
+def _document(body: bytes, root_name: str) -> ET.Element:
+    try:
+        root = ET.fromstring(body.strip())
+    except ET.ParseError:
+        root = None
+    if root is None or _name(root.tag) != root_name:
+        raise StoreError(
+            Reason.REFUSED, "the endpoint's answer is not S3's: is its address right?", code="NotS3"
+        )
+    return root
+
+
+def _name(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _texts(element: ET.Element) -> dict[str, str]:
+    return {child.tag.rpartition("}")[2]: child.text or "" for child in element}
+
+
+def _text(element: ET.Element, name: str) -> str:
+    return element.findtext(f"{{*}}{name}") or ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse_iso_date(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    return nanoseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
