@@ -27,7 +27,6 @@ from s3rolefs.mounting.access import build_access
 from s3rolefs.mounting.refusals import refusal_of
 from s3rolefs.mounting.views import Views
 from s3rolefs.s3.client import S3Client
-from s3rolefs.s3.readiness import check_ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,10 +137,11 @@ class Server:
         except CredentialsError as error:
             raise refusal_of(error, config) from None
         self._stage = "asking the bucket"
-        client = S3Client(config.store, access.broker, clock=clock, environment=self._environment)
-        await services.start(client.run)
+        client = S3Client(
+            config.store, access.broker, clock, environ=self._environment, profile=config.role.profile
+        )
         try:
-            await check_ready(client)
+            await client.check_ready()
         except FileSystemError as error:
             raise refusal_of(error, config) from None
         self._stage = "reading the file system"

@@ -1,0 +1,1 @@
+"""Time s3rolefs and its peers side by side, on one server, in one run."""
