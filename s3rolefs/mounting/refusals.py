@@ -9,71 +9,78 @@ from s3rolefs.errors import CredentialsError, FileSystemError, MountFailure, Rea
 if TYPE_CHECKING:
     from s3rolefs.config import MountConfig, StoreConfig
 
-_KEY_CODES = frozenset({"InvalidAccessKeyId", "InvalidClientTokenId"})
-_SESSION_CODES = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidTokenId"})
-_REGION_CODES = frozenset(
-    {
-        "AuthorizationHeaderMalformed",
-        "PermanentRedirect",
-        "TemporaryRedirect",
-        "IllegalLocationConstraintException",
-        "IncorrectEndpoint",
-    }
-)
-_CLOCK_CODES = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
+# S3's error codes, and those of s3/client.py for answers that are none of S3's. {place} is where it
+# was asked, {bucket} and {region} what was asked for, {said} what the service or the network said.
+_SENTENCES = {
+    "NoSuchBucket": "There is no bucket {bucket} {place}: create it, or check its name and endpoint_url.",
+    "InvalidAccessKeyId": "{Place} the access key is not known: check the credentials, and that they "
+    "belong to this service (endpoint_url).",
+    "SignatureDoesNotMatch": "{Place} the signature is refused: the secret key does not belong to the "
+    "access key (were characters lost or added?).",
+    "ExpiredToken": "{Place} the session is refused because it has expired: put a new one in place, or "
+    "give role_arn so that it is renewed by itself.",
+    "InvalidToken": "{Place} the session token is refused: it belongs to another service, or was cut.",
+    "RequestTimeTooSkewed": "{Place} the time of this machine is refused: set its clock.",
+    "PermanentRedirect": "The bucket {bucket} is not in the region {region} ({said}): leave region out, or "
+    "give the right one.",
+    "NameNotResolved": "The service cannot be reached {place}: no such host name is known ({said}); check "
+    "endpoint_url and region.",
+    "ConnectionRefused": "Nobody answers {place}: check the host and port of endpoint_url, and that the "
+    "service runs.",
+    "TlsFailed": "The certificate is not trusted {place} ({said}): give ca_bundle, or https with the right "
+    "host name, or http where that is meant.",
+    "TimedOut": "The service does not answer {place} in time: check endpoint_url, the network and proxies.",
+    "ConnectionBroken": "The connection breaks off {place} ({said}): check endpoint_url (http or https?).",
+    "ProxyRefused": "The proxy does not lead {place} ({said}): check HTTPS_PROXY and NO_PROXY.",
+    "NotS3": "What answers {place} is not S3 ({said}): check endpoint_url.",
+}
+_ALIKE = {
+    "InvalidClientTokenId": "InvalidAccessKeyId",
+    "ExpiredTokenException": "ExpiredToken",
+    "TokenRefreshRequired": "ExpiredToken",
+    "InvalidTokenId": "InvalidToken",
+    "RequestExpired": "RequestTimeTooSkewed",
+    "TemporaryRedirect": "PermanentRedirect",
+    "AuthorizationHeaderMalformed": "PermanentRedirect",
+    "IllegalLocationConstraintException": "PermanentRedirect",
+}
 
 
-def refusal_of(error: FileSystemError, config: MountConfig, *, principal: str | None = None) -> MountFailure:
-    """Return the sentence for a failed start; `principal` is the ARN that was refused, if known."""
+def refusal_of(error: FileSystemError, config: MountConfig) -> MountFailure:
+    """Return the sentence for a start that failed."""
     if isinstance(error, CredentialsError):
-        return MountFailure(error.message)
-    code = error.code if isinstance(error, StoreError) else ""
+        # Written for people already, with the policies to paste where they are missing.
+        return MountFailure("\n".join(part for part in (error.message, error.advice) if part))
     store = config.store
-    if code == "NoSuchBucket":
-        return MountFailure(
-            f"There is no bucket {store.bucket} {_place(store)}: "
-            "create it, or check its name and endpoint_url."
-        )
-    if code in _KEY_CODES:
-        return MountFailure(
-            f"The service does not know the access key ({code}): check the credentials, "
-            "and that they belong to this service (endpoint_url)."
-        )
-    if code == "SignatureDoesNotMatch":
-        return MountFailure(
-            "The service refuses the signature: the secret key does not belong to the access key "
-            "(check for cut or added characters)."
-        )
-    if code in _SESSION_CODES:
-        return MountFailure(
-            f"The session has expired or is not valid ({code}): get a new one, "
-            "or give role_arn so that it is renewed by itself."
-        )
-    if code in _CLOCK_CODES:
-        return MountFailure("The clock of this machine is wrong by more than the service accepts: set it.")
-    if code in _REGION_CODES:
-        return MountFailure(
-            f"The bucket {store.bucket} is not in the region {store.region or 'that was tried'} "
-            f"({error.message}): leave region out, or give the one the bucket is in."
-        )
-    if error.reason is Reason.ACCESS_DENIED:
-        return MountFailure(_denied(store, principal))
+    code = error.code if isinstance(error, StoreError) else ""
+    sentence = _SENTENCES.get(_ALIKE.get(code, code))
+    if sentence is None and error.reason is Reason.ACCESS_DENIED:
+        return denial_of(store, None)
+    if sentence is None:
+        sentence = f"{{Place}} the bucket {{bucket}} cannot be used: {{said}}{f' ({code})' if code else ''}."
+    place = _place(store)
     return MountFailure(
-        f"{config.source} cannot be reached {_place(store)}: {error.message.rstrip('.')}; "
-        "check endpoint_url, region and the network."
+        sentence.format(
+            place=place,
+            Place=place[0].upper() + place[1:],
+            bucket=store.bucket,
+            region=store.region or "that was tried",
+            said=error.message.rstrip(".") or "no reason was given",
+        )
     )
 
 
-def _denied(store: StoreConfig, principal: str | None) -> str:
+def denial_of(store: StoreConfig, principal: str | None) -> MountFailure:
+    """Return the sentence for a bucket that may not be listed; `principal` is the ARN, if known."""
     condition = f' with s3:prefix "{store.prefix}*"' if store.prefix else ""
-    return (
+    return MountFailure(
         f"Access to the bucket {store.bucket} is denied to {principal or 'these credentials'}: "
-        f"allow s3:ListBucket on arn:aws:s3:::{store.bucket}{condition} in the role's policy; "
-        "a bucket of another account has to allow it in the bucket's policy too."
+        f"allow s3:ListBucket on arn:aws:s3:::{store.bucket}{condition} in its policies; "
+        "a bucket of another account has to allow it in the bucket's own policy too."
     )
 
 
 def _place(store: StoreConfig) -> str:
     if store.endpoint_url:
         return f"at {store.endpoint_url}"
-    return f"in AWS region {store.region}" if store.region else "at AWS"
+    return f"at AWS in {store.region}" if store.region else "at AWS"

@@ -18,12 +18,13 @@ import sdnotify
 import trio
 
 from s3rolefs.clock import SystemClock
-from s3rolefs.errors import CredentialsError, FileSystemError, MountFailure, SystemFailure
+from s3rolefs.errors import CredentialsError, MountFailure, SystemFailure
 from s3rolefs.fs.filesystem import FileSystem
 from s3rolefs.fuse import kernel, session
 from s3rolefs.fuse.operations import Operations
 from s3rolefs.mounting import control, mounttable
 from s3rolefs.mounting.access import build_access
+from s3rolefs.mounting.readiness import ask_bucket
 from s3rolefs.mounting.refusals import refusal_of
 from s3rolefs.mounting.views import Views
 from s3rolefs.s3.client import S3Client
@@ -138,13 +139,14 @@ class Server:
             raise refusal_of(error, config) from None
         self._stage = "asking the bucket"
         client = S3Client(
-            config.store, access.broker, clock, environ=self._environment, profile=config.role.profile
+            config.store,
+            access.broker,
+            clock,
+            environ=self._environment,
+            profile=config.role.profile,
         )
-        try:
-            await client.check_ready()
-        except FileSystemError as error:
-            raise refusal_of(error, config) from None
-        self._stage = "reading the file system"
+        services.start_soon(_close_at_the_end, client)
+        await ask_bucket(client, access, config)
         filesystem = FileSystem(
             client, prefix=config.store.prefix, source=config.source, files=config.files, clock=clock
         )
@@ -237,3 +239,11 @@ class Server:
             _log.error("%s was not sent (%s); it is kept in %s", unsent.path, unsent.reason, unsent.kept_at)
             self._status = _FAILED_STATUS
         _log.info("%s is unmounted from %s", self._config.source, self._config.mountpoint)
+
+
+async def _close_at_the_end(client: S3Client) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await client.aclose()

@@ -26,11 +26,6 @@ HARMLESS = {
     "NO_PROXY": "localhost",
 }
 OTHERS = {"LD_PRELOAD": "/x.so", "PYTHONPATH": "/y", "AWS_BEARER_TOKEN_BEDROCK": "b", "DB_PASSWORD": "p"}
-    "LD_PRELOAD": "/x.so",
-    "PYTHONPATH": "/y",
-    "AWS_BEARER_TOKEN_BEDROCK": "b",
-    "DB_PASSWORD": "p",
-}
 
 
 def test_only_what_is_harmless_is_kept():

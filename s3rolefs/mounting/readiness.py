@@ -1,0 +1,63 @@
+"""Find out, before mounting, whether the bucket is there and may be used."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import TYPE_CHECKING
+
+from s3rolefs.errors import CredentialsError, FileSystemError, Reason
+from s3rolefs.model import Key
+from s3rolefs.mounting.refusals import denial_of, refusal_of
+from s3rolefs.s3.store import ObjectAttributes
+
+if TYPE_CHECKING:
+    from s3rolefs.config import MountConfig
+    from s3rolefs.mounting.access import Access
+    from s3rolefs.s3.client import S3Client
+
+_log = logging.getLogger("s3rolefs.mount")
+
+# A network that comes up late (boot) is waited for; a wrong address is told before mount_wait is over.
+_PATIENT_PART = 1 / 3
+
+
+async def ask_bucket(client: S3Client, access: Access, config: MountConfig) -> None:
+    """Return when the role may list the prefix, or at least write below it.
+
+    A denied listing may mean a role for writing only, or a bucket that is somebody else's: an
+    upload that is begun and given up tells them apart, and leaves nothing behind.
+
+    Raises `MountFailure` with the sentence for the person.
+    """
+    patience_seconds = config.mount_wait_seconds * _PATIENT_PART
+    try:
+        readiness = await client.check_ready(patience_seconds=patience_seconds)
+        if readiness.list_allowed:
+            return
+        if config.files.read_only or not await _may_write(client, config.store.prefix):
+            raise denial_of(config.store, await _principal(access))
+    except FileSystemError as error:
+        raise refusal_of(error, config) from None
+    _log.warning(
+        "The role may not list %s (s3:ListBucket): directories look empty, writing works", config.source
+    )
+
+
+async def _may_write(client: S3Client, prefix: str) -> bool:
+    key = Key(f"{prefix}.s3rolefs-may-write-{uuid.uuid4().hex}")
+    try:
+        upload_id = await client.create_multipart(key, ObjectAttributes())
+    except FileSystemError as error:
+        if error.reason is Reason.ACCESS_DENIED:
+            return False
+        raise
+    await client.abort_multipart(key, upload_id)
+    return True
+
+
+async def _principal(access: Access) -> str | None:
+    try:
+        return (await access.whoami()).arn
+    except CredentialsError:
+        return None
