@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # Trio's clock stands still during suspend; so no sleep is longer than this.
 _TICK_SECONDS = 5.0
+# Moments nearer than this have come: differences of clock readings are not exact.
+_NOW_SECONDS = 0.001
 # While somebody waits for a session, a transient failure is retried at least this often.
 _WAITED_FOR_SECONDS = 5.0
 
@@ -205,7 +207,7 @@ class Broker:
 
     async def _renew_in_time(self) -> None:
         while True:
-            while (delay := self._due_at - self._clock.boot_seconds()) > 0:
+            while (delay := self._due_at - self._clock.boot_seconds()) > _NOW_SECONDS:
                 with trio.move_on_after(min(delay, _TICK_SECONDS)):
                     await self._calls.park()
             await self._attempt()
@@ -214,11 +216,11 @@ class Broker:
         while True:
             self._follow_clock()
             left = self._expires_at - self._clock.boot_seconds()
-            if left <= 0 and self._session is not None:
+            if left <= _NOW_SECONDS and self._session is not None:
                 log.warning("The session from %s has expired", self.source.describe())
                 self._session = None
                 self._news.unpark_all()
-            with trio.move_on_after(min(left, _TICK_SECONDS) if left > 0 else _TICK_SECONDS):
+            with trio.move_on_after(min(left, _TICK_SECONDS) if left > _NOW_SECONDS else _TICK_SECONDS):
                 await self._news.park()
 
     async def _notice_changes(self) -> None:

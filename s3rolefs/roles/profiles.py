@@ -16,6 +16,7 @@ from botocore.credentials import CredentialResolver, Credentials, ProcessProvide
 from botocore.exceptions import (
     ClientError,
     ConfigNotFound,
+    ConfigParseError,
     CredentialRetrievalError,
     LoginError,
     NoAuthTokenError,
@@ -24,7 +25,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from s3rolefs.errors import CredentialsError, Reason
+from s3rolefs.errors import CredentialsError, Reason, UserError
 from s3rolefs.roles.files import stamp_of
 from s3rolefs.roles.snapshot import Snapshot
 from s3rolefs.roles.threads import Bench
@@ -59,11 +60,18 @@ class Profiles:
         return session
 
     def settings(self, name: str) -> Mapping[str, Any]:
-        """Return what stands in a profile, nothing for one that is not there."""
+        """Return what stands in a profile, nothing for one that is not there.
+
+        Raises `UserError` for files that cannot be parsed.
+        """
         try:
             found: Mapping[str, Any] = self.session(name).get_scoped_config()
         except (ProfileNotFound, ConfigNotFound):
             return {}
+        except ConfigParseError:
+            raise UserError(
+                f"{self.config_file} or {self.credentials_file} is not a well-formed configuration file."
+            ) from None
         return found
 
     def endpoint_url(self, name: str, service: str) -> str | None:

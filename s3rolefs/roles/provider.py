@@ -35,11 +35,11 @@ _NEED_ROLE = ("role_session_name", "external_id", "external_id_file", "duration_
 _NOT_IN_PROFILES = ("mfa_serial", "web_identity_token_file")
 
 
-def validate(role: RoleConfig, *, endpoint_url: str | None = None) -> None:
+def validate(role: RoleConfig) -> None:
     """Refuse with a `UserError` what cannot be right, without touching anything outside.
 
-    `endpoint_url` is the S3 service's. What depends on the environment (whether STS is AWS's
-    own, whose limits are narrower) is checked by `build`.
+    What depends on the environment is left to `build`: whether STS is AWS's own, whose limits
+    are narrower.
     """
     named = [f"{name}={getattr(role, name)}" for name in _SOURCES if getattr(role, name) is not None]
     if len(named) > 1:
@@ -54,7 +54,7 @@ def validate(role: RoleConfig, *, endpoint_url: str | None = None) -> None:
             raise UserError(f"{name}={getattr(role, name)} is of use only together with role_arn=.")
     if role.external_id is not None and role.external_id_file is not None:
         raise UserError("external_id= and external_id_file= both give the external id; keep one of them.")
-    at_aws = is_aws(role.sts_endpoint or endpoint_url) and role.sts_endpoint is not None
+    at_aws = role.sts_endpoint is not None and is_aws(role.sts_endpoint)
     if role.role_arn is not None:
         arguments.check_role_arn(role.role_arn, is_aws=at_aws)
     if role.role_session_name is not None:
@@ -80,7 +80,7 @@ def build(
     `region`, `endpoint_url` and `ca_bundle` are those of the mount. Raises `UserError` for what
     is configured wrongly; credentials that are missing show when the broker fetches.
     """
-    validate(role, endpoint_url=endpoint_url)
+    validate(role)
     place = _Place(
         environment=environment, clock=clock, region=region, endpoint_url=endpoint_url, ca_bundle=ca_bundle
     )
