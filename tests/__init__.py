@@ -1,0 +1,1 @@
+"""Test s3rolefs; the directories mirror its rooms, and bed/ holds the servers they need."""
