@@ -2,7 +2,7 @@
 
 Facts: Amazon honours If-Match and If-None-Match on PUT, Complete and CopyObject's target. radosgw 16
 refuses the right ETag on PUT while it stands in quotes and accepts it without; its Complete
-ignores both conditions. moto honours them on PUT and Complete.
+ignores both conditions. moto honours them on PUT and Complete. For copies see copies.py.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ class Capabilities:
     """Know one service. Owned by the trio loop; changes only as answers teach.
 
     Where a condition is not honoured a HEAD just before has to stand in, which leaves a short
-    window. `quotes_etags` tells how If-Match is understood on writes, None until known.
+    window. `quotes_etags` tells how If-Match is understood on writes; like
+    `copy_honours_source_condition` it is None until known.
     """
 
     complete_honours_conditions: bool
     copy_honours_target_condition: bool
+    part_copy_honours_condition: bool
+    copy_honours_source_condition: bool | None
     put_honours_conditions: bool = True
     quotes_etags: bool | None = None
 
@@ -29,6 +32,8 @@ class Capabilities:
         return cls(
             complete_honours_conditions=is_aws,
             copy_honours_target_condition=is_aws,
+            part_copy_honours_condition=is_aws,
+            copy_honours_source_condition=True if is_aws else None,
             quotes_etags=True if is_aws else None,
         )
 

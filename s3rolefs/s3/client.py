@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from s3rolefs.errors import Reason, StoreError
-from s3rolefs.model import MIB, DeleteFailure, Key, ListPage, ObjectInfo, Stored, UploadedPart
+from s3rolefs.model import DeleteFailure, Key, ListPage, ObjectInfo, Stored, UploadedPart
 from s3rolefs.s3 import outcomes, requests, wire
-from s3rolefs.s3.attempt import Answer, FailureKind
+from s3rolefs.s3.copies import Copier
 from s3rolefs.s3.deletion import Deleter
 from s3rolefs.s3.endpoints import EndpointFinder
 from s3rolefs.s3.exchange import Exchange
@@ -25,14 +25,11 @@ if TYPE_CHECKING:
 
     from s3rolefs.clock import Clock
     from s3rolefs.config import StoreConfig
+    from s3rolefs.s3.attempt import Answer
     from s3rolefs.s3.capabilities import Capabilities
     from s3rolefs.s3.endpoints import Endpoint
     from s3rolefs.s3.exchange import SessionProvider
     from s3rolefs.s3.store import BlockFilled, Body, ObjectAttributes
-
-# A copy whose size nobody told is given the time of this many bytes, and once more after a HEAD.
-PRESUMED_COPY_BYTES = 640 * MIB
-_CLOCK_GRAIN_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +61,13 @@ class S3Client:
         finder = EndpointFinder(store, profile=profile, environ=environ)
         tls = tls_maker(finder.ca_bundle_blocking())
         self.counts: Counter[str] = Counter()
-        self._bucket = store.bucket
         self._prefix = store.prefix
         self._pool = WorkerPool(limit=store.connections, tls=tls, environ=environ)
         self._exchange = Exchange(
             store, sessions=broker, clock=clock, finder=finder, transport=self._pool, counts=self.counts
         )
         self._writer = Writer(self._exchange, self.head)
+        self._copier = Copier(self._exchange, self._writer, bucket=store.bucket)
         self._deleter = Deleter(self._exchange)
 
     async def aclose(self) -> None:
@@ -187,44 +184,9 @@ class S3Client:
         """Copy server-side."""
         self._guard(source)
         self._guard(target)
-        conditions: dict[str, str] = {}
-        if if_match:
-            conditions["x-amz-copy-source-if-match"] = f'"{if_match}"'
-        if if_none_match:
-            if (await self._writer.capabilities()).copy_honours_target_condition:
-                conditions["if-none-match"] = "*"
-            elif await self._writer.look(target) is not None:
-                raise StoreError(
-                    Reason.PRECONDITION, "an object is there already", operation="COPY", key=target
-                )
-        since_ns = int(self._exchange.server_seconds() * 1e9) - _CLOCK_GRAIN_NS
-
-        async def attempt(size_bytes: int) -> Stored:
-            request = requests.copy_object(
-                self._bucket,
-                source,
-                target,
-                attributes=attributes,
-                conditions=conditions,
-                allowance_seconds=requests.copy_allowance_seconds(size_bytes),
-            )
-            answer = await self._exchange.perform(request)
-            return stored(answer.headers, etag=wire.parse_written_etag(answer.body, "CopyObjectResult"))
-
-        try:
-            return await attempt(PRESUMED_COPY_BYTES)
-        except StoreError as error:
-            if error.reason is Reason.PRECONDITION and error.outcome_unknown:
-                found = await self.head(target)
-                origin = found if source == target else await self.head(source)
-                if outcomes.is_copy_of(found, origin, attributes, since_ns=since_ns):
-                    return as_stored(found)
-            if error.code != FailureKind.TIMEOUT.value:
-                raise
-            info = await self.head(source)
-            if info.size_bytes <= PRESUMED_COPY_BYTES:
-                raise
-            return await attempt(info.size_bytes)
+        return await self._copier.copy(
+            source, target, attributes=attributes, if_match=if_match, if_none_match=if_none_match
+        )
 
     async def delete(self, key: Key) -> None:
         """Delete one object; one that is not there is no error."""
@@ -263,11 +225,9 @@ class S3Client:
         """Make a part from bytes of an existing object, server-side."""
         self._guard(key)
         self._guard(source)
-        request = requests.upload_part_copy(
-            self._bucket, source, key, upload_id, number, offset=offset, length=length, if_match=if_match
+        return await self._copier.upload_part_copy(
+            key, upload_id, number, source=source, offset=offset, length=length, if_match=if_match
         )
-        answer = await self._exchange.perform(request)
-        return UploadedPart(number=number, etag=wire.parse_written_etag(answer.body, "CopyPartResult"))
 
     async def complete_multipart(
         self,
@@ -298,10 +258,19 @@ class S3Client:
         )
         capabilities = await self._writer.capabilities()
         result = await self._writer.perform(write, honoured=capabilities.complete_honours_conditions)
-        if isinstance(result, Answer):
-            etag = wire.parse_written_etag(result.body, "CompleteMultipartUploadResult")
-            return stored(result.headers, etag=etag)
-        return result
+        if isinstance(result, Stored):
+            return result
+        etag = wire.parse_written_etag(result.body, "CompleteMultipartUploadResult")
+        return stored(result.headers, etag=etag) if etag else await self._look_at_upload(key, result, parts)
+
+    async def _look_at_upload(self, key: Key, answer: Answer, parts: Sequence[UploadedPart]) -> Stored:
+        """Find out the ETag where the answer does not tell (radosgw 16 leaves it empty)."""
+        try:
+            return as_stored(await self.head(key))
+        except StoreError as error:
+            if error.reason is not Reason.ACCESS_DENIED:
+                raise
+            return stored(answer.headers, etag=outcomes.etag_of_upload(parts))
 
     async def abort_multipart(self, key: Key, upload_id: str) -> None:
         """Give an upload up and free its parts."""

@@ -281,7 +281,7 @@ class Exchange:
         request = effort.request
         raise StoreError(
             reason,
-            (document.message if document else "") or f"the service answered {answer.status}",
+            (document.message if document else "") or f"the service answered {answer.status} {code}".strip(),
             operation=request.kind,
             key=request.key,
             status=answer.status,

@@ -43,14 +43,18 @@ def is_copy_of(
     return found.metadata == attributes.metadata
 
 
-def is_upload_of(found: ObjectInfo, parts: Sequence[UploadedPart]) -> bool:
-    """Say whether `found` is, by its ETag, what completing these parts stores."""
+def etag_of_upload(parts: Sequence[UploadedPart]) -> str:
+    """Return the ETag that S3 gives an object made of these parts, "" where theirs are no MD5s."""
     ordered = sorted(parts, key=lambda part: part.number)
     if not all(_MD5.fullmatch(part.etag) for part in ordered):
-        return False
-    joined = b"".join(bytes.fromhex(part.etag) for part in ordered)
-    digest = hashlib.md5(joined, usedforsecurity=False).hexdigest()
-    return found.etag == f"{digest}-{len(ordered)}"
+        return ""
+    joined = b"".join([bytes.fromhex(part.etag) for part in ordered])
+    return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(ordered)}"
+
+
+def is_upload_of(found: ObjectInfo, parts: Sequence[UploadedPart]) -> bool:
+    """Say whether `found` is, by its ETag, what completing these parts stores."""
+    return found.etag == etag_of_upload(parts)
 
 
 def looks_like_upload_of(found: ObjectInfo, parts: Sequence[UploadedPart], *, size_bytes: int) -> bool:

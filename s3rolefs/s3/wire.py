@@ -61,17 +61,17 @@ def parse_listing(body: bytes, *, asked_at_ns: int) -> ListPage:
     root = _document(body, "ListBucketResult")
     objects: list[ObjectInfo] = []
     prefixes: list[str] = []
-    encoded = _text(root, "EncodingType") == "url"
+    # A service that does not echo it has not done it.
+    unquote = _unquote if _text(root, "EncodingType") == "url" else str
     truncated = False
     token: str | None = None
     for element in root:
         name = _name(element.tag)
         if name == "Contents":
             texts = _texts(element)
-            key = texts["Key"]
             objects.append(
                 ObjectInfo(
-                    key=Key(unquote_plus(key) if encoded else key),
+                    key=Key(unquote(texts["Key"])),
                     size_bytes=int(texts["Size"]),
                     etag=unquote_etag(texts.get("ETag")),
                     last_modified_ns=_parse_iso_date(texts["LastModified"]),
@@ -80,8 +80,7 @@ def parse_listing(body: bytes, *, asked_at_ns: int) -> ListPage:
                 )
             )
         elif name == "CommonPrefixes":
-            prefix = _text(element, "Prefix")
-            prefixes.append(unquote_plus(prefix) if encoded else prefix)
+            prefixes.append(unquote(_text(element, "Prefix")))
         elif name == "IsTruncated":
             truncated = element.text == "true"
         elif name == "NextContinuationToken":
@@ -157,12 +156,17 @@ def _document(body: bytes, root_name: str) -> ET.Element:
     return root
 
 
+@functools.lru_cache(maxsize=256)
 def _name(tag: str) -> str:
     return tag.rpartition("}")[2]
 
 
 def _texts(element: ET.Element) -> dict[str, str]:
-    return {child.tag.rpartition("}")[2]: child.text or "" for child in element}
+    return {_name(child.tag): child.text or "" for child in element}
+
+
+def _unquote(text: str) -> str:
+    return unquote_plus(text) if "%" in text or "+" in text else text
 
 
 def _text(element: ET.Element, name: str) -> str:
