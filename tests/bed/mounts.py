@@ -1,149 +1,84 @@
-"""Real kernel mounts, made by the real programs, in directories of their own."""
+"""Make real kernel mounts with the real program, each in a directory of its own."""
+
+from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
-import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from s3rolefs.fuse import kernel
 from s3rolefs.mounting import mounttable
-from tests.bed.radosgw import REGION, RadosGateway
+from tests.bed.radosgw import REGION, Keys, RadosGateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PROGRAM = str(Path(sys.executable).parent / "s3rolefs")
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 60.0
 
 
-@pytest.fixture(scope="session")
-def gateway():
-    with RadosGateway() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def visitor(gateway):
-    """A user without rights of their own."""
-    return gateway.create_user("visitor")
-
-
-@pytest.fixture
-def bucket(gateway):
-    name = f"bucket-{uuid.uuid4().hex[:12]}"
-    gateway.client("s3").create_bucket(Bucket=name)
-    return name
-
-
-@pytest.fixture
-def role(gateway, visitor, bucket):
-    """A role that may do everything in the bucket, and that the visitor may assume."""
-    statement = {
-        "Effect": "Allow",
-        "Action": ["s3:*"],
-        "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
-    }
-    return gateway.create_role(
-        f"role-{uuid.uuid4().hex[:8]}", {"Version": "2012-10-17", "Statement": [statement]}, "visitor"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mounted:
-    """One mount that is ready."""
+    """One mount that is ready, and the process that serves it."""
 
     path: Path
     source: str
     pid: int
 
-    def ask(self, command):
-        return json.loads(run(PROGRAM, command, self.path, "--json").stdout)
+    def ask(self, command: str) -> dict[str, Any]:
+        """Return what `s3rolefs COMMAND DIR --json` prints."""
+        answer: dict[str, Any] = json.loads(run(PROGRAM, command, self.path, "--json").stdout)
+        return answer
 
-    def wait_for_end(self):
-        """Wait until the serving process has ended; a zombie counts as ended."""
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the serving process."""
+        os.kill(self.pid, number)
+
+    def wait_for_end(self) -> None:
+        """Wait until the serving process has ended."""
         wait_for_end(self.pid)
 
 
-def run(*command, check=True, limit_seconds=LIMIT_SECONDS, **kwargs):
-    """Run a program to its end, within a limit; a failure shows what it said."""
-    result = subprocess.run(
-        [str(part) for part in command],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=limit_seconds,
-        check=False,
-        **kwargs,
-    )
-    if check:
-        assert result.returncode == 0, (
-            f"{command}: status {result.returncode}\n{result.stdout}{result.stderr}"
-        )
-    return result
-
-
-def wait_for_end(pid, limit_seconds=LIMIT_SECONDS):
-    with suppress(ProcessLookupError):
-        descriptor = os.pidfd_open(pid)
-        try:
-            import select
-
-            ended, _, _ = select.select([descriptor], [], [], limit_seconds)
-            assert ended, f"process {pid} still runs"
-        finally:
-            os.close(descriptor)
-
-
-def make_away(directory, pid=None):
-    """Leave nothing mounted on a directory and no process behind it, whatever happened."""
-    while mounttable.mount_at(str(directory)) is not None:
-        kernel.unmount_blocking(str(directory), lazy=True)
-    if pid is not None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        wait_for_end(pid)
-
-
 class Place:
-    """A directory to mount on, and the options that reach the test's server."""
+    """A directory to mount on, and the options that reach the server. Everything lies below `folder`."""
 
-    def __init__(self, folder, gateway, keys):
-        self.folder = folder
+    def __init__(self, folder: Path, gateway: RadosGateway, keys: Keys | None = None) -> None:
         self.gateway = gateway
         self.directory = folder / "mnt"
         self.directory.mkdir()
         self.spool = folder / "spool"
         self.credentials = folder / "credentials"
-        self.write_keys(keys)
+        self.write_keys(keys or gateway.admin_keys)
 
-    def write_keys(self, keys):
+    def write_keys(self, keys: Keys) -> None:
+        """Write the file that `credentials_file` names."""
+        lines = {
+            "aws_access_key_id": keys.access_key,
+            "aws_secret_access_key": keys.secret_key,
+            "aws_session_token": keys.session_token,
+        }
+        text = "".join(f"{name} = {value}\n" for name, value in lines.items() if value)
         self.credentials.touch(mode=0o600)
-        lines = [
-            "[default]",
-            f"aws_access_key_id = {keys.access_key}",
-            f"aws_secret_access_key = {keys.secret_key}",
-        ]
-        if keys.session_token:
-            lines.append(f"aws_session_token = {keys.session_token}")
-        self.credentials.write_text("\n".join(lines) + "\n")
+        self.credentials.write_text(f"[default]\n{text}")
 
-    def options(self, **more):
-        """Return the text of -o; None leaves a default out, True makes a flag."""
-        options = {
+    def options(self, **more: object) -> str:
+        """Return the text of -o: True makes a bare word, None leaves an option out."""
+        options: dict[str, object] = {
             "credentials_file": self.credentials,
             "endpoint_url": self.gateway.endpoint_url,
+            "sts_endpoint": self.gateway.endpoint_url if "role_arn" in more else None,
             "region": REGION,
-            "path_style": True,
             "spool_dir": self.spool,
             "mount_wait": 30,
             "stop_timeout": 20,
         }
-        if more.get("role_arn"):
-            options["sts_endpoint"] = self.gateway.endpoint_url
         options |= more
         return ",".join(
             name if value is True else f"{name}={value}"
@@ -151,36 +86,70 @@ class Place:
             if value is not None
         )
 
-    def mount_command(self, source, **options):
-        return [PROGRAM, "mount", source, self.directory, "-o", self.options(**options)]
+    def command(self, source: str, **options: object) -> list[str]:
+        """Return the command that mounts `source` here."""
+        return [PROGRAM, "mount", source, str(self.directory), "-o", self.options(**options)]
 
-    def mounted(self):
-        """Return the mount that is there now."""
+    def find(self) -> Mounted:
+        """Return the mount that is here now."""
         record = json.loads(run(PROGRAM, "status", self.directory, "--json").stdout)
         return Mounted(path=self.directory, source=record["source"], pid=record["pid"])
 
-
-@pytest.fixture
-def place(tmp_path, gateway):
-    """Mount with the server's admin keys, unless the test hands over others."""
-    made = Place(tmp_path, gateway, gateway.admin_keys)
-    yield made
-    make_away(made.directory)
-
-
-@pytest.fixture
-def mounted(place):
-    """Return a context manager: `with mounted("s3://bucket", role_arn=...) as mount:`."""
-
     @contextmanager
-    def mount(source, **options):
-        pid = None
+    def mounted(self, source: str, **options: object) -> Iterator[Mounted]:
+        """Mount until the block ends; afterwards nothing is mounted and no process is left."""
+        found = None
         try:
-            run(*place.mount_command(source, **options))
-            there = place.mounted()
-            pid = there.pid
-            yield there
+            run(*self.command(source, **options))
+            found = self.find()
+            yield found
         finally:
-            make_away(place.directory, pid)
+            self.clear(found.pid if found else None)
 
-    return mount
+    def clear(self, pid: int | None = None) -> None:
+        """Leave nothing mounted here and no process behind it, whatever happened."""
+        while mounttable.mount_at(str(self.directory)) is not None:
+            kernel.unmount_blocking(str(self.directory), lazy=True)
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            wait_for_end(pid)
+
+
+def run(
+    *command: object, check: bool = True, limit_seconds: float = LIMIT_SECONDS, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, within a limit; with `check`, a failure shows what it said."""
+    result = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=limit_seconds,
+        check=False,
+        **more,
+    )
+    if check and result.returncode:
+        raise AssertionError(
+            f"{command} ended with status {result.returncode}:\n{result.stdout}{result.stderr}"
+        )
+    return result
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process has ended, reaped by its parent or not."""
+    if not has_ended(pid, within_seconds=LIMIT_SECONDS):
+        raise AssertionError(f"process {pid} still runs")
+
+
+def has_ended(pid: int, *, within_seconds: float = 0.0) -> bool:
+    """Return whether a process has ended, reaped by its parent or not."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        ended, _, _ = select.select([process], [], [], within_seconds)
+    finally:
+        os.close(process)
+    return bool(ended)
