@@ -44,7 +44,7 @@ check: env ## Check style, types, the order of the rooms, and the manual pages
 .PHONY: bench
 bench: env ## Measure speed beside s3fs
 	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
-	$(LIMIT) 3600 $(BIN)/python -m tests.bench
+	$(LIMIT) 3600 $(BIN)/python -m bench --report doc/PERFORMANCE-table.md
 
 .PHONY: env
 env: $(STAMP) ## Make .venv with the locked versions of everything

@@ -79,9 +79,11 @@ class Committer:
         )
         return inode.writer
 
-    def begin_stream(self, inode: Inode) -> StreamingUpload:
-        """Begin to upload a file that is still being written."""
+    def begin_stream(self, inode: Inode) -> StreamingUpload | None:
+        """Begin to upload a file that is still being written, if what has to survive is known."""
         assert inode.writer is not None
+        if inode.info is not None and inode.info.metadata is None:
+            return None
         attributes = self._object_attributes(inode)
         # The final times are not known yet: S3's Last-Modified stands for them, unless utimens sets some.
         return StreamingUpload(

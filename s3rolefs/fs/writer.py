@@ -71,7 +71,7 @@ class Writer:
         """Note that something which rides on the upload changed."""
         self.revision += 1
 
-    async def write(self, offset: int, content: bytes, stream: Callable[[], StreamingUpload]) -> None:
+    async def write(self, offset: int, content: bytes, stream: Callable[[], StreamingUpload | None]) -> None:
         """Put bytes in place; EFBIG and ENOSPC before any is accepted. `stream` begins an early upload."""
         end = offset + len(content)
         if end > LARGEST_FILE_BYTES:
@@ -84,7 +84,7 @@ class Writer:
         self.size_bytes = max(self.size_bytes, end)
         self.revision += 1
         if self.size_bytes >= _STREAM_FROM_BYTES and not self._base_limit and end == self.size_bytes:
-            if self._stream is None and self.never_stored:
+            if self._stream is None:
                 self._stream = stream()
             if self._stream is not None:
                 self._stream.advance(self.spool.present.first_gap())
