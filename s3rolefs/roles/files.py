@@ -39,7 +39,7 @@ def read_private_text(path: str, *, option: str) -> str:
         raise _missing(
             f"{option}={path} cannot be read ({error.strerror}); it must be readable for the user who mounts."
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _missing(f"{option}={path} is not a regular file.")
@@ -47,7 +47,9 @@ def read_private_text(path: str, *, option: str) -> str:
             raise _missing(f"{option}={path} can be read or changed by every user; run: chmod 600 {path}")
         if status.st_size > _LARGEST_BYTES:
             raise _missing(f"{option}={path} is larger than 1 MiB, so it is no file of credentials.")
-        return file.read(_LARGEST_BYTES).decode(errors="replace")
+        return os.read(descriptor, _LARGEST_BYTES).decode(errors="replace")
+    finally:
+        os.close(descriptor)
 
 
 def stamp_of(path: str) -> Hashable:

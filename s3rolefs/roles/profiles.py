@@ -206,8 +206,8 @@ class _BoundedProcess(subprocess.Popen[bytes]):
         try:
             return super().communicate(*args, **{"timeout": _PROCESS_SECONDS, **kwargs})
         except subprocess.TimeoutExpired:
-            self.kill()
-            self.wait()
+            with self:  # closes the pipes and reaps the process
+                self.kill()
             raise CredentialRetrievalError(
                 provider="custom-process", error_msg=f"no answer within {_PROCESS_SECONDS:g} s"
             ) from None

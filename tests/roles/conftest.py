@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from moto.server import ThreadedMotoServer
 
 from s3rolefs.errors import CredentialsError, Reason
 from s3rolefs.roles.snapshot import Snapshot
+from tests.roles.stsfront import StsFront
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,3 +113,28 @@ def refused() -> CredentialsError:
 def secrets() -> tuple[str, str]:
     """Return what must never be shown."""
     return (SECRET, TOKEN)
+
+
+@pytest.fixture
+def front():
+    with StsFront() as front:
+        yield front
+
+
+@pytest.fixture(scope="session")
+def moto_url():
+    """Return the address of an embedded S3, STS and IAM."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_surroundings(monkeypatch, tmp_path):
+    """Hide the developer's own AWS settings and proxies."""
+    for name in os.environ:
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))

@@ -1,0 +1,80 @@
+"""whoami says what STS says, else what AssumeRole said; boto3 signs with the broker's session."""
+
+import json
+
+import boto3
+import pytest
+
+from s3rolefs.clock import SystemClock
+from s3rolefs.config import RoleConfig
+from s3rolefs.errors import CredentialsError, Reason
+from s3rolefs.roles import identity, provider
+from s3rolefs.roles.views import botocore_session
+
+ROLE = "arn:aws:iam::111122223333:role/data"
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIAENV", "AWS_SECRET_ACCESS_KEY": "env-secret", "HOME": "/nonexistent"}
+CONFIG = RoleConfig(role_arn=ROLE, role_session_name="me")
+
+
+def parts(role, url):
+    settings = {"environment": KEYS, "clock": SystemClock(), "endpoint_url": url}
+    return provider.build(role, **settings), provider.token_service(role, **settings)
+
+
+async def test_whoami_names_account_role_session_and_expiry(moto_url, running):
+    broker, service = parts(CONFIG, moto_url)
+    async with running(broker):
+        who = await identity.whoami(broker, service)
+    assert (who.account, who.kind, who.role, who.session) == ("111122223333", "assumed-role", "data", "me")
+    assert who.expires_at == broker.describe()["expires_at"]
+    shown = json.dumps(who.as_json())
+    assert json.loads(shown)["arn"] == "arn:aws:sts::111122223333:assumed-role/data/me"
+    assert "env-secret" not in shown
+
+
+async def test_whoami_of_plain_keys_is_what_sts_says(moto_url, running):
+    broker, service = parts(RoleConfig(), moto_url)
+    async with running(broker):
+        who = await identity.whoami(broker, service)
+    assert (who.kind, who.role, who.expires_at, who.source) == ("user", None, None, "the environment")
+
+
+@pytest.mark.parametrize(
+    "error", [(405, "MethodNotAllowed", "No"), (403, "AccessDenied", "No"), (503, "Busy", "No")]
+)
+async def test_where_sts_does_not_tell_assume_roles_answer_stands_in(front, running, error):
+    broker, service = parts(CONFIG, front.url)
+    async with running(broker):
+        await broker.get()
+        front.error = error
+        who = await identity.whoami(broker, service)
+    assert who.arn == "arn:aws:sts::111122223333:assumed-role/data/x"
+
+
+async def test_plain_keys_where_nobody_tells_are_unknown(front, running):
+    broker, service = parts(RoleConfig(), front.url)
+    front.error = (405, "MethodNotAllowed", "No")
+    async with running(broker):
+        who = await identity.whoami(broker, service)
+    assert (who.kind, who.arn, who.account) == ("unknown", None, None)
+
+
+async def test_wrong_keys_are_told(front, running):
+    broker, service = parts(RoleConfig(), front.url)
+    front.error = (403, "InvalidClientTokenId", "The security token is invalid.")
+    async with running(broker):
+        with pytest.raises(CredentialsError, match="does not accept the keys") as caught:
+            await identity.whoami(broker, service)
+    assert caught.value.reason is Reason.ROLE_REFUSED
+
+
+async def test_boto3_signs_with_the_session_of_the_moment(front, running):
+    broker, _ = parts(CONFIG, front.url)
+    session = boto3.Session(botocore_session=botocore_session(broker.peek), region_name="us-east-1")
+    client = session.client("sts", endpoint_url=front.url)
+    with pytest.raises(CredentialsError, match="no valid session"):
+        client.get_caller_identity()
+    async with running(broker):
+        await broker.get()
+        client.get_caller_identity()
+    assert "Credential=ASIAFRONT/" in front.requests[-1]["authorization"]
