@@ -96,14 +96,14 @@ class Broker:
         Raises `CredentialsError`: SESSION_EXPIRED, SESSION_MISSING, ROLE_REFUSED or UNREACHABLE;
         at once where waiting cannot help.
         """
-        started = trio.current_time()
+        started, first = trio.current_time(), self._latest is None
         try:
             with trio.move_on_after(self._cred_wait_seconds):
                 while self._session is None and not self._is_settled():
                     self._hurry()
                     await self._news.park()
         finally:
-            self.record.note_wait(trio.current_time() - started)
+            self.record.note_wait(trio.current_time() - started, first=first)
         if self._session is None:
             raise self._reason_for_none()
         return self._session
