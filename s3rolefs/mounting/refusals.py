@@ -73,9 +73,10 @@ def refusal_of(error: FileSystemError, config: MountConfig) -> MountFailure:
 def denial_of(store: StoreConfig, principal: str | None) -> MountFailure:
     """Return the sentence for a bucket that may not be listed; `principal` is the ARN, if known."""
     condition = f' with s3:prefix "{store.prefix}*"' if store.prefix else ""
+    who = principal or "these credentials (check also that they belong to this service)"
     return MountFailure(
-        f"Access to the bucket {store.bucket} is denied to {principal or 'these credentials'}: "
-        f"allow s3:ListBucket on arn:aws:s3:::{store.bucket}{condition} in its policies; "
+        f"Access to the bucket {store.bucket} is denied to {who}: "
+        f"allow s3:ListBucket on arn:aws:s3:::{store.bucket}{condition} in the policies of the role; "
         "a bucket of another account has to allow it in the bucket's own policy too."
     )
 

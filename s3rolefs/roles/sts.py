@@ -202,7 +202,8 @@ class TokenService:
 
     def _refusal(self, error: ClientError, *, what: str) -> CredentialsError:
         """Turn an answer of STS into an error of ours (the classes are ROLES.md's)."""
-        said = error.response.get("Error", {})
+        # radosgw answers in S3's form, whose code botocore leaves at the top.
+        said: Mapping[str, Any] = error.response.get("Error") or cast("Mapping[str, Any]", error.response)
         code, sentence = str(said.get("Code", "")), str(said.get("Message") or "no reason given")
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         words = f"{sentence} ({code})"

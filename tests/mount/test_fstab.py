@@ -1,0 +1,116 @@
+"""What mount(8), umount(8) and fstab make of it, with the helpers where they look for them."""
+
+import fcntl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from s3rolefs.mounting import mounttable
+from tests.bed.mounts import PROGRAM, has_ended, run
+
+HELPERS = ("mount.s3rolefs", "mount.fuse.s3rolefs", "umount.fuse.s3rolefs")
+
+
+@pytest.fixture(autouse=True)
+def helpers():
+    """Put links to the helpers into /sbin, one run at a time, and take away what was put there."""
+    with Path("/run/lock/s3rolefs-tests").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        links = [Path("/sbin") / name for name in HELPERS]
+        kept = {link: link.readlink() for link in links if link.is_symlink()}
+        for link in links:
+            link.unlink(missing_ok=True)
+            link.symlink_to(PROGRAM)
+        yield
+        for link in links:
+            link.unlink()
+            if link in kept:
+                link.symlink_to(kept[link])
+
+
+@pytest.fixture
+def fstab(place, bucket, tmp_path):
+    path = tmp_path / "fstab"
+    options = f"_netdev,nofail,rw,nosuid,noatime,x-systemd.automount,{place.options()}"
+    path.write_text(f"s3://{bucket}/team/ {place.directory} s3rolefs {options} 0 0\n")
+    return path
+
+
+def test_mount_all_twice_mounts_once(place, bucket, fstab):
+    for _ in range(2):
+        run("mount", "-a", "-T", fstab)
+    there = [mount for mount in mounttable.mounts() if mount.mountpoint == str(place.directory)]
+    assert [mount.source for mount in there] == [f"s3://{bucket}/team/"]
+    assert "nosuid" in run("findmnt", "-n", "-o", "OPTIONS", place.directory).stdout
+    pid = place.find().pid
+    run("umount", place.directory)
+    assert has_ended(pid), "umount returned before the process had ended"
+
+
+def test_by_directory_and_by_type(place, bucket, fstab):
+    run("mount", "-T", fstab, place.directory)
+    run("umount", place.directory)
+    for kind in ("s3rolefs", "fuse.s3rolefs"):
+        run("mount", "-t", kind, "-o", place.options(), f"s3://{bucket}", place.directory)
+        (place.directory / "file").write_text(kind)
+        assert mounttable.mount_at(str(place.directory)).filesystem == "fuse.s3rolefs"
+        run("umount", place.directory)
+
+
+def test_read_only(place, bucket):
+    run("mount", "-t", "s3rolefs", "-r", "-o", place.options(), f"s3://{bucket}", place.directory)
+    with pytest.raises(OSError, match="Read-only file system"):
+        (place.directory / "file").touch()
+
+
+def test_fake_mounts_nothing(place, bucket):
+    run("mount", "-f", "-t", "s3rolefs", "-o", place.options(), f"s3://{bucket}", place.directory)
+    assert mounttable.mount_at(str(place.directory)) is None
+
+
+def test_remount_is_refused(place, bucket):
+    run("mount", "-t", "s3rolefs", "-o", place.options(), f"s3://{bucket}", place.directory)
+    result = run("mount", "-o", f"remount,ro,{place.options()}", place.directory, check=False)
+    assert result.returncode == 32
+    assert "cannot be remounted" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "word"),
+    [
+        ({"no_such_option": "1"}, 1, "no option no_such_option"),
+        ({"secret_key": "x"}, 1, "credentials_file"),
+        ({"endpoint_url": "http://127.0.0.1:9"}, 32, "Nobody answers"),
+    ],
+)
+def test_the_helpers_status_and_sentence_come_through(place, bucket, options, status, word):
+    # mount_wait bounds how long a service that refuses connections is tried.
+    text = place.options(**{"mount_wait": 3, **options})
+    result = run("mount", "-t", "s3rolefs", "-o", text, f"s3://{bucket}", place.directory, check=False)
+    assert (result.returncode, word in result.stderr) == (status, True)
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_sloppy_comes_through(place, bucket):
+    run(
+        "mount",
+        "-s",
+        "-t",
+        "s3rolefs",
+        "-o",
+        f"{place.options()},hard,intr",
+        f"s3://{bucket}",
+        place.directory,
+    )
+
+
+def test_mount_waits_for_nobody_who_reads_its_output(place, bucket):
+    # Who captures the output of mount must not wait for the serving process to close it.
+    with subprocess.Popen(
+        ["mount", "-t", "s3rolefs", "-o", place.options(), f"s3://{bucket}", place.directory],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, b"")
