@@ -221,6 +221,9 @@ class TokenService:
             message = f"{self.name} refuses the time of the request, set the machine's clock: {words}"
         elif code in _WRONG_KEY_CODES:
             message = f"{self.name} does not accept the keys that were to {what}: {words}"
+        elif code in _DENIED_CODES and not said.get("Message"):
+            # radosgw says no more, whatever it is.
+            message = f"{self.name} refuses to {what} ({code}): wrong keys, or policies that do not allow it."
         else:
             message = f"{self.name} refuses to {what}: {words}"
         return CredentialsError(reason, message, detail=sentence, code=code)

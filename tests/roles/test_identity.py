@@ -73,8 +73,8 @@ async def test_boto3_signs_with_the_session_of_the_moment(front, running):
     session = boto3.Session(botocore_session=botocore_session(broker.peek), region_name="us-east-1")
     client = session.client("sts", endpoint_url=front.url)
     with pytest.raises(CredentialsError, match="no valid session"):
-        client.get_caller_identity()
+        client.assume_role(RoleArn=ROLE, RoleSessionName="on-top")
     async with running(broker):
         await broker.get()
-        client.get_caller_identity()
+        client.assume_role(RoleArn=ROLE, RoleSessionName="on-top")
     assert "Credential=ASIAFRONT/" in front.requests[-1]["authorization"]

@@ -120,7 +120,7 @@ async def test_settings_of_a_profile_reach_sts(home, config_file, credentials_fi
     [
         (
             "source_profile = b\n[profile b]\nrole_arn = {role}\nsource_profile = a",
-            "a → b → a name each other",
+            "a → b → a name",
         ),
         ("mfa_serial = x\nsource_profile = b", "mfa_serial, which this version cannot use"),
         ("web_identity_token_file = /t", "web_identity_token_file"),

@@ -137,7 +137,7 @@ async def test_a_denial_brings_both_policies_with_caller_and_role(front):
 
 async def test_a_denial_that_names_nobody_asks_who_the_caller_is(front):
     front.error = (403, "AccessDenied", "")
-    with pytest.raises(CredentialsError, match="no reason given") as caught:
+    with pytest.raises(CredentialsError, match="wrong keys, or policies that do not allow it") as caught:
         await service(front.url).assume_role(CALLER, request())
     assert [asked["Action"] for asked in front.requests] == ["AssumeRole", "GetCallerIdentity"]
     assert "unknown (the service does not tell)" in caught.value.advice
@@ -152,9 +152,11 @@ async def test_what_is_no_sts_is_recognised(front, body):
 
 
 async def test_nobody_there_is_unreachable():
-    with socket.socket() as bound, pytest.raises(CredentialsError, match="cannot be reached") as caught:
+    with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
-        await service(f"http://127.0.0.1:{bound.getsockname()[1]}").assume_role(CALLER, request())
+        deaf = service(f"http://127.0.0.1:{bound.getsockname()[1]}")
+        with pytest.raises(CredentialsError, match="cannot be reached") as caught:
+            await deaf.assume_role(CALLER, request())
     assert caught.value.reason is Reason.UNREACHABLE
 
 
