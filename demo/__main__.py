@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -27,6 +28,10 @@ _PROGRAMS = Path(sys.executable).parent
 _HELPER = Path("/sbin/mount.s3rolefs")
 _STEP_LIMIT_SECONDS = 60
 _MOUNT_LIMIT_SECONDS = 90
+# Between steps, for who reads along; and before the refresh, so that its expiry is seen to be later.
+_READING_SECONDS = 1.0
+_LATER_SECONDS = 1.5
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 console = Console(highlight=False)
 
@@ -36,17 +41,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo")
     parser.add_argument("--port", type=int, default=9899)
     port = parser.parse_args().port
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, _interrupt)
     try:
         with ExitStack() as stack:
             folder = Path(tempfile.mkdtemp(prefix="s3rolefs-demo."))
             stack.callback(shutil.rmtree, folder)
-            # What is cleaned up must not be cut short by a second Ctrl-C.
-            _show(folder, stack.enter_context(small_aws(port, folder / "credentials")), stack)
-            stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
-            if sys.stdin.isatty() and sys.stdout.isatty():
-                _hand_over(folder)
+            service = stack.enter_context(small_aws(port, folder / "credentials"))
+            try:
+                _show(folder, service, stack)
+                if _at_a_terminal():
+                    _hand_over(folder)
+            finally:
+                _ignore_endings()
     except PortInUseError:
         return _fail(f"Port {port} is in use: choose another one with `make demo PORT={port + 1}`.")
     except subprocess.CalledProcessError as error:
@@ -85,6 +92,7 @@ def _show(folder: Path, service: Service, stack: ExitStack) -> None:
     run("cp photo.txt archive/")
     run("mv archive/photo.txt archive/photos/1969-moon.txt")
     _say("In between the role's session is replaced, as it is by itself long before it expires.")
+    time.sleep(_LATER_SECONDS)
     run("s3rolefs refresh archive")
     run("echo '- back to the garden' >> archive/notes.txt")
     run("cat archive/notes.txt")
@@ -94,24 +102,19 @@ def _show(folder: Path, service: Service, stack: ExitStack) -> None:
 
 
 def _mount_command(service: Service, stack: ExitStack) -> str:
-    options = ",".join(
-        [
-            "credentials_file=credentials",
-            f"role_arn={service.role_arn}",
-            f"endpoint_url={service.url}",
-            f"sts_endpoint={service.url}",
-            f"region={service.region}",
-            "path_style",
-            "spool_dir=unsent",
-        ]
-    )
+    options = [
+        f"credentials_file=credentials,role_arn={service.role_arn}",
+        f"endpoint_url={service.url},sts_endpoint={service.url},region={service.region}",
+        "spool_dir=unsent",
+    ]
+    operands = " \\\n    -o ".join([f"s3://{BUCKET} archive", *options])
     if os.geteuid() != 0:
-        return f"s3rolefs mount s3://{BUCKET} archive -o {options}"
+        return f"s3rolefs mount {operands}"
     if not _HELPER.exists():
         _HELPER.symlink_to(_PROGRAMS / "s3rolefs")
         stack.callback(_HELPER.unlink, missing_ok=True)
         _say(f"(mount finds its helpers in /sbin: {_HELPER} is there until this ends.)")
-    return f"mount -t s3rolefs s3://{BUCKET} archive -o {options}"
+    return f"mount -t s3rolefs {operands}"
 
 
 def _runner(folder: Path) -> Callable[..., None]:
@@ -120,6 +123,8 @@ def _runner(folder: Path) -> Callable[..., None]:
     def run(command: str, limit_seconds: float = _STEP_LIMIT_SECONDS) -> None:
         console.print(f"[bold green]$[/bold green] [bold]{command}[/bold]", soft_wrap=True)
         sys.stdout.flush()
+        if _at_a_terminal():
+            time.sleep(_READING_SECONDS)
         subprocess.run(command, shell=True, check=True, cwd=folder, env=environment, timeout=limit_seconds)
 
     return run
@@ -162,8 +167,19 @@ def _fail(sentence: str) -> int:
     return 1
 
 
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def _interrupt(_number: int, _frame: object) -> NoReturn:
+    _ignore_endings()
     raise KeyboardInterrupt
+
+
+def _ignore_endings() -> None:
+    """Let nothing cut the cleaning up short."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import socket
 import stat
 import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,9 +163,8 @@ async def _answer(line: bytes, handlers: Mapping[str, Handler]) -> Answer:
 
 @contextmanager
 def _listener(device: str) -> Iterator[trio.socket.SocketType]:
-    directory = _private_directory()
-    _sweep(directory)
-    path = directory / _socket_name(device)
+    path = _private_directory() / _socket_name(device)
+    _sweep(path.parent)
     # The number was free for this mount to get, so a socket of that name is a dead one's.
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -176,6 +175,9 @@ def _listener(device: str) -> Iterator[trio.socket.SocketType]:
             yield trio.socket.from_stdlib_socket(listener)
         finally:
             path.unlink(missing_ok=True)
+            with suppress(OSError):
+                # Other mounts may have theirs in it.
+                path.parent.rmdir()
 
 
 def _private_directory() -> Path:
