@@ -11,6 +11,7 @@ import os
 import select
 import socket
 import ssl
+import traceback
 from typing import TYPE_CHECKING
 
 from s3rolefs.model import KIB, MIB
@@ -108,6 +109,9 @@ class Connection:
             raise TransportFailure(
                 FailureKind.DNS, f"the name {peer.host} cannot be resolved ({error.strerror})"
             ) from error
+        except UnicodeError as error:
+            message = f"{peer.host} cannot be the name of a server"
+            raise TransportFailure(FailureKind.DNS, message) from error
         except TimeoutError as error:
             message = f"no connection to {self._peer_text()} within {timeout:g} s"
             raise TransportFailure(FailureKind.TIMEOUT, message) from error
@@ -121,8 +125,10 @@ class Connection:
             self._start_tls(connection, attempt)
 
     def _connect_failure(self, error: OSError) -> TransportFailure:
-        # http.client reports a refused CONNECT as an OSError without errno.
+        # http.client reports a refused CONNECT as an OSError without errno, and leaves the proxy's
+        # answer, and with it the socket, to whoever lets go of the traceback's frames.
         if error.errno is None:
+            traceback.clear_frames(error.__traceback__)
             return TransportFailure(FailureKind.PROXY, f"the proxy {self._peer_text()} says: {error}")
         why = os.strerror(error.errno).lower()
         return TransportFailure(FailureKind.REFUSED, f"no connection to {self._peer_text()}: {why}")
