@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from s3rolefs.fuse import kernel
 from s3rolefs.mounting import mounttable
 
 LIMIT_SECONDS = 60
@@ -30,8 +31,11 @@ def folder(tmp_path):
     """Where the demonstration makes its files; afterwards nothing may be there, and nothing mounted."""
     had_helper = HELPER.is_symlink()
     yield tmp_path
+    left = [m.mountpoint for m in mounttable.mounts() if m.mountpoint.startswith(str(tmp_path))]
+    for mountpoint in left:
+        kernel.unmount_blocking(mountpoint, lazy=True)
+    assert left == []
     assert list(tmp_path.iterdir()) == []
-    assert [m for m in mounttable.mounts() if m.mountpoint.startswith(str(tmp_path))] == []
     assert HELPER.is_symlink() is had_helper
 
 
