@@ -18,6 +18,7 @@ import trio
 from s3rolefs.clock import Clock, SystemClock
 from s3rolefs.errors import Reason, StoreError
 from s3rolefs.model import KIB, MIB, DeleteFailure, Key, ListPage, ObjectInfo, Stored, UploadedPart
+from s3rolefs.s3.headers import METADATA_PREFIX, PRESERVED, attribute_headers
 from s3rolefs.s3.store import BatchDeleteLimit, BlockFilled, Body, FileSpan, ObjectAttributes
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class MemoryStore:
         """Delete up to 1,000 objects; here none of them ever fails."""
         async with self._verb("delete_many"):
             if len(keys) > BatchDeleteLimit:
-                raise _refusal("MalformedXML", f"{len(keys)} keys are too many for one batch")
+                raise ValueError(f"at most {BatchDeleteLimit} keys at once")
             for key in keys:
                 self._objects.pop(key, None)
             return ()
@@ -226,9 +227,10 @@ class MemoryStore:
         async with self._verb("complete_multipart"):
             upload = self._upload(key, upload_id)
             self._check_target(key, if_match=if_match, if_none_match=if_none_match)
+            parts = sorted(parts, key=lambda part: part.number)
             numbers = [part.number for part in parts]
-            if not numbers or numbers != sorted(set(numbers)):
-                raise _refusal("InvalidPartOrder", "there must be parts, their numbers ascending", key=key)
+            if not numbers or len(set(numbers)) < len(numbers):
+                raise _refusal("InvalidPartOrder", "there must be parts, each of them once", key=key)
             if any(upload.parts.get(part.number, ("",))[0] != part.etag for part in parts):
                 raise _refusal("InvalidPart", "a part was not sent, or was replaced", key=key)
             pieces = [upload.parts[number][1] for number in numbers]
@@ -299,16 +301,14 @@ class MemoryStore:
     ) -> Stored:
         _check_size(key, attributes)
         now_ns = self._now_ns()
-        headers = {name.lower(): value for name, value in attributes.headers.items()}
-        headers.setdefault("content-type", DEFAULT_CONTENT_TYPE)
-        headers.pop("x-amz-tagging", None)
+        headers = {"content-type": DEFAULT_CONTENT_TYPE, **attributes.headers}
         self._objects[key] = _Object(
             data=data,
             etag=etag,
             last_modified_ns=modified_ns or now_ns,
-            storage_class=headers.pop("x-amz-storage-class", "STANDARD"),
-            metadata={name.lower(): value for name, value in attributes.metadata.items()},
-            headers=headers,
+            storage_class=headers.get("x-amz-storage-class", "STANDARD"),
+            metadata=dict(attributes.metadata),
+            headers={name: headers[name] for name in PRESERVED if headers.get(name)},
         )
         return Stored(etag=etag, last_modified_ns=now_ns)
 
@@ -334,11 +334,10 @@ def _refusal(code: str, message: str, *, key: str = "", status: int = 400) -> St
 def _check_size(key: Key, attributes: ObjectAttributes) -> None:
     if len(key.encode()) > MAX_KEY_BYTES:
         raise StoreError(Reason.NAME_TOO_LONG, key=key, status=400, code="KeyTooLongError")
-    if (
-        sum(len(f"{name}{value}".encode()) for name, value in attributes.metadata.items())
-        > MAX_METADATA_BYTES
-    ):
-        raise _refusal("MetadataTooLarge", "user metadata is above 2 KB", key=key)
+    sent = attribute_headers(attributes).items()
+    metadata = [f"{name}{value}" for name, value in sent if name.startswith(METADATA_PREFIX)]
+    if sum(map(len, metadata)) > MAX_METADATA_BYTES + len(METADATA_PREFIX) * len(metadata):
+        raise StoreError(Reason.NO_SPACE, key=key, status=400, code="MetadataTooLarge")
 
 
 def _bytes_of(body: Body) -> bytes:

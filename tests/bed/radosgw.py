@@ -153,27 +153,12 @@ class RadosGateway:
 
     @property
     def admin_keys(self) -> Keys:
-        """Return the keys of the user who may do everything, also create users and roles."""
+        """Return the keys of the user who owns what `client` makes, and may create users and roles."""
         return Keys(access_key=self.access_key, secret_key=self.secret_key)
 
     def client(self, service: str, keys: Keys | None = None, *, endpoint_url: str | None = None) -> Any:
         """Return a boto3 client (s3, sts, iam) of a user, by default of the admin user."""
-        keys = keys or self.admin_keys
-        return boto3.session.Session().client(
-            service,
-            endpoint_url=endpoint_url or self.endpoint_url,
-            region_name=REGION,
-            aws_access_key_id=keys.access_key,
-            aws_secret_access_key=keys.secret_key,
-            aws_session_token=keys.session_token,
-            verify=str(self.ca_bundle) if self.ca_bundle else None,
-            config=Config(
-                parameter_validation=False,
-                retries={"total_max_attempts": 1},
-                s3={"addressing_style": "path"},
-                proxies={},
-            ),
-        )
+        return client(service, endpoint_url or self.endpoint_url, keys or self.admin_keys, self.ca_bundle)
 
     def create_user(self, name: str) -> Keys:
         """Create a user who owns nothing and may do nothing but on their own buckets."""
@@ -242,7 +227,8 @@ class RadosGateway:
 
         admin = Keys(access_key=secrets.token_hex(10).upper(), secret_key=secrets.token_hex(20))
         self.access_key, self.secret_key = admin.access_key, admin.secret_key
-        self._create_user("admin", admin, "--admin", "--caps", "roles=*;user-policy=*;users=*;buckets=*")
+        # Not --admin: a refusal that such a user overrides (a copy of what is not there) crashes 16.2.
+        self._create_user("admin", admin, "--caps", "roles=*;user-policy=*;users=*;buckets=*")
         gateway = self._spawn("radosgw", "-n", "client.rgw", "-f")
         while not self._answers():
             if time.monotonic() > deadline:
@@ -337,6 +323,25 @@ def _compact(policy: Mapping[str, Any]) -> str:
 def _environment() -> dict[str, str]:
     """Return the environment without what would point ceph's programs at another cluster."""
     return {name: value for name, value in os.environ.items() if not name.startswith("CEPH_")}
+
+
+def client(service: str, endpoint_url: str, keys: Keys, ca_bundle: Path | None = None) -> Any:
+    """Return a boto3 client that neither retries nor asks the environment for anything."""
+    return boto3.session.Session().client(
+        service,
+        endpoint_url=endpoint_url,
+        region_name=REGION,
+        aws_access_key_id=keys.access_key,
+        aws_secret_access_key=keys.secret_key,
+        aws_session_token=keys.session_token,
+        verify=str(ca_bundle) if ca_bundle else None,
+        config=Config(
+            parameter_validation=False,
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": "path"},
+            proxies={},
+        ),
+    )
 
 
 def _wait_for_exit(process: subprocess.Popen[bytes], deadline: float) -> None:
