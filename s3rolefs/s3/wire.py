@@ -43,9 +43,9 @@ def parse_error(body: bytes) -> ErrorDocument | None:
         root = ET.fromstring(body.strip())
     except ET.ParseError:
         return None
-    # IAM-like services wrap it: <ErrorResponse><Error>…
-    error = root if _name(root.tag) == "Error" else root.find("{*}Error")
-    if error is None:
+    # IAM-like services wrap it. A DeleteResult has <Error>s of its own, which are not meant.
+    error = root.find("{*}Error") if _name(root.tag) == "ErrorResponse" else root
+    if error is None or _name(error.tag) != "Error":
         return None
     texts = _texts(error)
     return ErrorDocument(
