@@ -67,7 +67,13 @@ async def store(
         return
     bucket = next(bucket_names)
     client("s3", server.endpoint_url, server.keys).create_bucket(Bucket=bucket)
-    config = StoreConfig(bucket=bucket, region=REGION, endpoint_url=server.endpoint_url, path_style=True)
+    config = StoreConfig(
+        bucket=bucket,
+        region=REGION,
+        endpoint_url=server.endpoint_url,
+        path_style=True,
+        io_timeout_seconds=20,
+    )
     clock = SystemClock()
     source = EnvironmentSource(
         {"AWS_ACCESS_KEY_ID": server.keys.access_key, "AWS_SECRET_ACCESS_KEY": server.keys.secret_key}

@@ -43,7 +43,7 @@ ODD_KEYS = [
     "plus+percent%25&amp;?query=1#fragment",
     "grüße/日本/😀",
     "e\u0301",
-    "tab\tand\nnewline",
+    "tab\tand\rreturn",
     "control\x01\x1f\x7f",
     "quote'\"<>&",
     "back\\slash",
@@ -205,6 +205,15 @@ class TestPutAndGet:
         with failing(Reason.NOT_FOUND):
             await store.head(Key(key))
 
+    # moto's routing does not know such a path.
+    @pytest.mark.parametrize("kind", ["memory", "faults", "radosgw"], indirect=True)
+    async def test_a_newline_in_a_key(self, store: ObjectStore):
+        await put(store, "new\nline", data=b"text")
+        assert await read(store, "new\nline", 4) == b"text"
+        assert await names(store) == ["new\nline"]
+        assert list(await store.delete_many([Key("new\nline")])) == []
+        assert await names(store) == []
+
     async def test_a_key_above_1024_bytes_is_too_long(self, store: ObjectStore):
         with failing(Reason.NAME_TOO_LONG):
             await put(store, "k" * 1025)
@@ -262,6 +271,12 @@ class TestListing:
         for limit in (7, 25, 26, 1000):
             assert await names(store, "d/", limit=limit) == keys
         assert await names(store, limit=1) == ["d/", "e"]
+
+    async def test_control_characters_at_the_edge_of_a_page(self, store: ObjectStore):
+        await put(store, "d\x01/a\x02", "d\x01/b\x1f", "d\x01/c")
+        assert await names(store, "d\x01/", limit=1) == ["d\x01/a\x02", "d\x01/b\x1f", "d\x01/c"]
+        assert await names(store, "d\x01/", start_after="d\x01/a\x02") == ["d\x01/b\x1f", "d\x01/c"]
+        assert await names(store, limit=1) == ["d\x01/"]
 
     async def test_start_after(self, store: ObjectStore):
         await put(store, "a", "b", "b/x", "c")
@@ -430,13 +445,25 @@ class TestMultipart:
         with failing(Reason.REFUSED):
             await store.complete_multipart(Key("m"), upload, [stale], size_bytes=3)
 
-    async def test_an_upload_given_up(self, store: ObjectStore):
+    async def test_an_upload_given_up_leaves_nothing(self, store: ObjectStore):
+        upload = await store.create_multipart(Key("m"), PLAIN)
+        await store.upload_part(Key("m"), upload, 1, b"text")
+        await store.abort_multipart(Key("m"), upload)
+        assert await names(store) == []
+
+    # Where a kind is missing below, the server answers 500 to the question, as often as it is asked.
+    @pytest.mark.parametrize("kind", ["memory", "faults", "radosgw"], indirect=True)
+    async def test_an_upload_given_up_is_gone(self, store: ObjectStore):
+        upload = await store.create_multipart(Key("m"), PLAIN)
+        await store.abort_multipart(Key("m"), upload)
+        await store.abort_multipart(Key("m"), upload)
+        with failing(Reason.NO_SUCH_UPLOAD):
+            await store.upload_part(Key("m"), upload, 1, b"text")
+
+    @pytest.mark.parametrize("kind", ["memory", "faults"], indirect=True)
+    async def test_an_upload_given_up_cannot_be_completed(self, store: ObjectStore):
         upload = await store.create_multipart(Key("m"), PLAIN)
         part = await store.upload_part(Key("m"), upload, 1, b"text")
         await store.abort_multipart(Key("m"), upload)
-        await store.abort_multipart(Key("m"), upload)
-        with failing(Reason.NO_SUCH_UPLOAD):
-            await store.upload_part(Key("m"), upload, 2, b"text")
         with failing(Reason.NO_SUCH_UPLOAD):
             await store.complete_multipart(Key("m"), upload, [part], size_bytes=4)
-        assert await names(store) == []
