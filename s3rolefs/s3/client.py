@@ -66,7 +66,7 @@ class S3Client:
         self._exchange = Exchange(
             store, sessions=broker, clock=clock, finder=finder, transport=self._pool, counts=self.counts
         )
-        self._writer = Writer(self._exchange, self.head)
+        self._writer = Writer(self._exchange, self.head, self.list_page)
         self._copier = Copier(self._exchange, self._writer, bucket=store.bucket)
         self._deleter = Deleter(self._exchange)
 

@@ -41,7 +41,8 @@ class Deleter:
         """Delete many objects and return those that were not deleted, with S3's reason.
 
         Keys that XML cannot carry are deleted singly, all of them where the service has no
-        batch delete.
+        batch delete, or denies it to a role that may delete each object (radosgw 16 asks for
+        s3:DeleteObject on the bucket then).
         """
         if len(keys) > BatchDeleteLimit:
             raise ValueError(f"at most {BatchDeleteLimit} keys at once")
@@ -53,7 +54,9 @@ class Deleter:
             try:
                 failures = await self._delete_batch(batch)
             except StoreError as error:
-                if error.reason is not Reason.UNSUPPORTED:
+                if error.reason is Reason.ACCESS_DENIED:
+                    await self.delete(batch[0])
+                elif error.reason is not Reason.UNSUPPORTED:
                     raise
                 self._batches = False
                 singles = list(keys)

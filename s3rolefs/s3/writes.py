@@ -17,7 +17,7 @@ from s3rolefs.s3.capabilities import Capabilities
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from s3rolefs.model import Key, ObjectInfo
+    from s3rolefs.model import Key, ListPage, ObjectInfo
     from s3rolefs.s3.attempt import Answer
     from s3rolefs.s3.exchange import Exchange
     from s3rolefs.s3.requests import Request
@@ -51,11 +51,17 @@ class Write:
 
 
 class Writer:
-    """Carry out `Write`s on one bucket; `head` asks what is there."""
+    """Carry out `Write`s on one bucket; `head` and `list_page` ask what is there."""
 
-    def __init__(self, exchange: Exchange, head: Callable[[Key], Awaitable[ObjectInfo]]) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        head: Callable[[Key], Awaitable[ObjectInfo]],
+        list_page: Callable[..., Awaitable[ListPage]],
+    ) -> None:
         self._exchange = exchange
         self._head = head
+        self._list_page = list_page
         self._capabilities: Capabilities | None = None
 
     async def capabilities(self) -> Capabilities:
@@ -66,13 +72,17 @@ class Writer:
         return self._capabilities
 
     async def look(self, key: Key) -> ObjectInfo | None:
-        """Return what is at `key`, None for nothing."""
+        """Return what is at `key`, None for nothing; ACCESS_DENIED where the role may not know."""
         try:
             return await self._head(key)
         except StoreError as error:
             if error.reason is Reason.NOT_FOUND:
                 return None
-            raise
+            if error.reason is not Reason.ACCESS_DENIED:
+                raise
+        # Without s3:ListBucket below this very name, 403 is also the answer for a key that is absent.
+        page = await self._list_page(key, delimiter="", limit=1)
+        return next((info for info in page.objects if info.key == key), None)
 
     async def perform(self, write: Write, *, honoured: bool) -> Answer | Stored:
         """Return the answer, or what was found stored after a lost one.
@@ -82,11 +92,9 @@ class Writer:
         """
         capabilities = await self.capabilities()
         if write.conditional and not honoured:
-            found = await self.look(write.key)
-            if not write.allowed_over(found):
-                if found is not None and await write.is_ours(found, False):
-                    return as_stored(found)
-                raise _refused(write)
+            already = await self._check_before(write)
+            if already is not None:
+                return already
         conditions = capabilities.write_conditions(if_match=write.if_match, if_none_match=write.if_none_match)
         try:
             answer = await self._exchange.perform(write.build(conditions))
@@ -95,6 +103,21 @@ class Writer:
         if "if-match" in conditions and capabilities.quotes_etags is None and honoured:
             capabilities.quotes_etags = True
         return answer
+
+    async def _check_before(self, write: Write) -> Stored | None:
+        """Raise PRECONDITION unless the condition holds; return what an earlier attempt stored."""
+        try:
+            found = await self.look(write.key)
+        except StoreError as error:
+            # A role that may only write cannot look; then the write is as unconditional as the service.
+            if error.reason is Reason.ACCESS_DENIED:
+                return None
+            raise
+        if write.allowed_over(found):
+            return None
+        if found is not None and await write.is_ours(found, False):
+            return as_stored(found)
+        raise _refused(write)
 
     async def _settle(self, write: Write, error: StoreError, capabilities: Capabilities) -> Answer | Stored:
         """Look into a refusal; raise `error`, or PRECONDITION, when it is genuine."""
@@ -129,8 +152,9 @@ class Writer:
             raise
 
     async def _perform_unconditionally(self, write: Write, capabilities: Capabilities) -> Answer | Stored:
-        if not write.allowed_over(await self.look(write.key)):
-            raise _refused(write)
+        already = await self._check_before(write)
+        if already is not None:
+            return already
         answer = await self._exchange.perform(write.build({}))
         # Only now is it sure that the condition was what the service does not implement.
         capabilities.put_honours_conditions = False
