@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from pathlib import PurePath
@@ -46,6 +47,8 @@ def s3rolefs() -> None:
 
 def main() -> None:
     """Run the command and exit: 0 done, 1 usage, 2 system, 32 mount failure."""
+    # What goes wrong is said once, by the command; logs are for the serving process.
+    logging.getLogger().addHandler(logging.NullHandler())
     name = PurePath(sys.argv[0]).name
     arguments = sys.argv[1:]
     if name.startswith("mount."):
