@@ -12,7 +12,7 @@ from s3rolefs.config import FileConfig, MountConfig, RoleConfig, StoreConfig
 from s3rolefs.errors import MountFailure, UserError
 from s3rolefs.mounting.optiontable import BY_NAME, IGNORED, PASSED_ON, SECRETS, Target
 from s3rolefs.mounting.source import parse_source
-from s3rolefs.roles.provider import validate
+from s3rolefs.roles.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

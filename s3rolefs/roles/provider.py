@@ -21,6 +21,7 @@ from s3rolefs.roles.environment import EnvironmentSource
 from s3rolefs.roles.files import FileSource, read_private_text
 from s3rolefs.roles.profiles import Profiles, ProfileSource
 from s3rolefs.roles.sts import AssumedRole, RoleRequest, TokenService
+from s3rolefs.roles.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,40 +30,8 @@ if TYPE_CHECKING:
     from s3rolefs.config import RoleConfig
     from s3rolefs.roles.source import Source
 
-_SOURCES = ("credentials_file", "profile", "source_profile", "credential_source")
-_NEED_ROLE = ("role_session_name", "external_id", "external_id_file", "duration_seconds", "source_profile")
 # What a profile may say that this program cannot do.
 _NOT_IN_PROFILES = ("mfa_serial", "web_identity_token_file")
-
-
-def validate(role: RoleConfig) -> None:
-    """Refuse with a `UserError` what cannot be right, without touching anything outside.
-
-    What depends on the environment is left to `build`: whether STS is AWS's own, whose limits
-    are narrower.
-    """
-    named = [f"{name}={getattr(role, name)}" for name in _SOURCES if getattr(role, name) is not None]
-    if len(named) > 1:
-        raise UserError(f"{named[0]} and {named[1]} both name a source of credentials; keep one of them.")
-    if role.credential_source not in (None, "Environment"):
-        raise UserError(
-            f"credential_source={role.credential_source} is not available in this version; "
-            "use credential_source=Environment, profile= or credentials_file=."
-        )
-    for name in _NEED_ROLE:
-        if role.role_arn is None and getattr(role, name) is not None:
-            raise UserError(f"{name}={getattr(role, name)} is of use only together with role_arn=.")
-    if role.external_id is not None and role.external_id_file is not None:
-        raise UserError("external_id= and external_id_file= both give the external id; keep one of them.")
-    at_aws = role.sts_endpoint is not None and is_aws(role.sts_endpoint)
-    if role.role_arn is not None:
-        arguments.check_role_arn(role.role_arn, is_aws=at_aws)
-    if role.role_session_name is not None:
-        arguments.check_session_name(role.role_session_name)
-    if role.external_id is not None:
-        arguments.check_external_id(role.external_id, option="external_id")
-    if role.duration_seconds is not None:
-        arguments.check_duration(role.duration_seconds, is_aws=at_aws)
 
 
 def build(

@@ -1,0 +1,48 @@
+"""Check what a person configured about a role, before anything is asked or loaded.
+
+Apart from provider.py, so that who only checks options does not wait for botocore to load.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from s3rolefs.errors import UserError
+from s3rolefs.roles import arguments
+from s3rolefs.roles.endpoints import is_aws
+
+if TYPE_CHECKING:
+    from s3rolefs.config import RoleConfig
+
+_SOURCES = ("credentials_file", "profile", "source_profile", "credential_source")
+_NEED_ROLE = ("role_session_name", "external_id", "external_id_file", "duration_seconds", "source_profile")
+
+
+def validate(role: RoleConfig) -> None:
+    """Refuse with a `UserError` what cannot be right, without touching anything outside.
+
+    What depends on the environment is left to `build`: whether STS is AWS's own, whose limits
+    are narrower.
+    """
+    named = [f"{name}={getattr(role, name)}" for name in _SOURCES if getattr(role, name) is not None]
+    if len(named) > 1:
+        raise UserError(f"{named[0]} and {named[1]} both name a source of credentials; keep one of them.")
+    if role.credential_source not in (None, "Environment"):
+        raise UserError(
+            f"credential_source={role.credential_source} is not available in this version; "
+            "use credential_source=Environment, profile= or credentials_file=."
+        )
+    for name in _NEED_ROLE:
+        if role.role_arn is None and getattr(role, name) is not None:
+            raise UserError(f"{name}={getattr(role, name)} is of use only together with role_arn=.")
+    if role.external_id is not None and role.external_id_file is not None:
+        raise UserError("external_id= and external_id_file= both give the external id; keep one of them.")
+    at_aws = role.sts_endpoint is not None and is_aws(role.sts_endpoint)
+    if role.role_arn is not None:
+        arguments.check_role_arn(role.role_arn, is_aws=at_aws)
+    if role.role_session_name is not None:
+        arguments.check_session_name(role.role_session_name)
+    if role.external_id is not None:
+        arguments.check_external_id(role.external_id, option="external_id")
+    if role.duration_seconds is not None:
+        arguments.check_duration(role.duration_seconds, is_aws=at_aws)
