@@ -125,6 +125,17 @@ async def test_a_changed_file_is_read_within_two_seconds(clock, source, running)
         assert broker.peek().generation == 2
 
 
+async def test_a_change_during_a_fetch_is_noticed_after_it(clock, source, running):
+    source.renews_on_change = True
+    source.file_version = 1
+    source.delay_seconds = 0.9
+    async with running(Broker(source, clock=clock)) as broker:
+        await trio.sleep(0.5)
+        source.file_version = 2
+        await trio.sleep(3)
+        assert broker.generation == 2
+
+
 async def test_a_change_below_an_assumed_role_matters_only_after_a_failure(clock, source, running, refused):
     source.file_version = 1
     async with running(Broker(source, clock=clock)) as broker:

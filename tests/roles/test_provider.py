@@ -162,6 +162,7 @@ def test_an_external_id_from_a_file_is_read_and_its_permissions_checked(home, tm
         (None, {"AWS_ENDPOINT_URL_STS": "https://sts.example"}, "https://rgw.example", "https://sts.example"),
         ("https://mine", {"AWS_ENDPOINT_URL_STS": "https://sts.example"}, None, "https://mine"),
         (None, {}, "https://amazonaws.com.example", "https://amazonaws.com.example"),
+        (None, {}, "https://notamazonaws.com", "https://notamazonaws.com"),
     ],
 )
 def test_the_sts_that_is_asked(home, option, variables, s3, expected):
