@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from s3rolefs.errors import Reason, StoreError
 from s3rolefs.model import MIB, Key
@@ -271,6 +272,17 @@ class TestListing:
         for limit in (7, 25, 26, 1000):
             assert await names(store, "d/", limit=limit) == keys
         assert await names(store, limit=1) == ["d/", "e"]
+
+    @pytest.mark.parametrize("kind", ["memory", "faults", "radosgw"], indirect=True)
+    async def test_a_page_has_a_thousand_names_at_most(self, store: ObjectStore):
+        keys = [f"{number:04}" for number in range(1003)]
+        async with trio.open_nursery() as nursery:
+            for start in range(16):
+                nursery.start_soon(put, store, *keys[start::16])
+        page = await store.list_page("", limit=1000)
+        assert [info.key for info in page.objects] == keys[:1000]
+        rest = await store.list_page("", token=page.next_token)
+        assert ([info.key for info in rest.objects], rest.next_token) == (keys[1000:], None)
 
     async def test_control_characters_at_the_edge_of_a_page(self, store: ObjectStore):
         await put(store, "d\x01/a\x02", "d\x01/b\x1f", "d\x01/c")
