@@ -1,6 +1,7 @@
 """whoami says what STS says, else what AssumeRole said; boto3 signs with the broker's session."""
 
 import json
+import logging
 
 import boto3
 import pytest
@@ -21,7 +22,8 @@ def parts(role, url):
     return provider.build(role, **settings), provider.token_service(role, **settings)
 
 
-async def test_whoami_names_account_role_session_and_expiry(moto_url, running):
+async def test_whoami_names_account_role_session_and_expiry(moto_url, running, caplog):
+    caplog.set_level(logging.DEBUG, logger="s3rolefs")
     broker, service = parts(CONFIG, moto_url)
     async with running(broker):
         who = await identity.whoami(broker, service)
@@ -29,7 +31,9 @@ async def test_whoami_names_account_role_session_and_expiry(moto_url, running):
     assert who.expires_at == broker.describe()["expires_at"]
     shown = json.dumps(who.as_json())
     assert json.loads(shown)["arn"] == "arn:aws:sts::111122223333:assumed-role/data/me"
-    assert "env-secret" not in shown
+    session = broker.peek()
+    for secret in ("env-secret", session.secret_access_key, session.session_token):
+        assert secret not in shown + caplog.text + repr(broker.describe())
 
 
 async def test_whoami_of_plain_keys_is_what_sts_says(moto_url, running):
