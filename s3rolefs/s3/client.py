@@ -247,12 +247,23 @@ class S3Client:
                 lost and outcomes.looks_like_upload_of(found, parts, size_bytes=size_bytes)
             )
 
+        async def is_gone() -> bool:
+            # radosgw 16 answers 500 to the completion of an upload that was given up.
+            try:
+                await self._exchange.perform(requests.list_parts(key, upload_id))
+            except StoreError as error:
+                if error.reason not in {Reason.NO_SUCH_UPLOAD, Reason.ACCESS_DENIED}:
+                    raise
+                return error.reason is Reason.NO_SUCH_UPLOAD
+            return False
+
         write = Write(
             key=key,
             build=lambda conditions: requests.complete_upload(
                 key, upload_id, parts, size_bytes=size_bytes, conditions=conditions
             ),
             is_ours=is_ours,
+            is_gone=is_gone,
             if_match=if_match,
             if_none_match=if_none_match,
         )

@@ -260,6 +260,17 @@ def complete_upload(
     )
 
 
+def list_parts(key: str, upload_id: str) -> Request:
+    """Build ListParts, for one part: it tells whether the upload is still there."""
+    return Request(
+        kind="LIST_PARTS",
+        method="GET",
+        key=key,
+        path="/" + quote_key(key),
+        parameters={"uploadId": upload_id, "max-parts": "1"},
+    )
+
+
 def abort_upload(key: str, upload_id: str) -> Request:
     """Build AbortMultipartUpload."""
     return Request(

@@ -47,9 +47,8 @@ def parse_error(body: bytes) -> ErrorDocument | None:
     """Return the `<Error>` a body holds, None when it is something else (also in 200 answers)."""
     if b"<Error" not in body[:1024]:
         return None
-    try:
-        root = ET.fromstring(body.strip())
-    except ET.ParseError:
+    root = _tree(body)
+    if root is None:
         return None
     # IAM-like services wrap it. A DeleteResult has <Error>s of its own, which are not meant.
     error = root.find("{*}Error") if _name(root.tag) == "ErrorResponse" else root
@@ -153,14 +152,17 @@ def fit_for_xml(text: str) -> bool:
 
 
 def _document(body: bytes, root_name: str) -> ET.Element:
-    root = _parse(body)
-    if root is None:
-        root = _parse(_CONTROL.sub(_stand_in, body))
+    root = _tree(body)
     if root is None or _name(root.tag) != root_name:
         raise StoreError(
             Reason.REFUSED, "the endpoint's answer is not S3's: is its address right?", code="NotS3"
         )
     return root
+
+
+def _tree(body: bytes) -> ET.Element | None:
+    root = _parse(body)
+    return root if root is not None else _parse(_CONTROL.sub(_stand_in, body))
 
 
 def _parse(body: bytes) -> ET.Element | None:

@@ -29,7 +29,8 @@ _LOST = {Reason.PRECONDITION, Reason.NO_SUCH_UPLOAD}
 class Write:
     """Describe a write of `key`: how to build its request for given conditions, how to know it again.
 
-    `is_ours` gets what the bucket holds, and whether an answer was lost.
+    `is_ours` gets what the bucket holds, and whether an answer was lost. `is_gone`, asked after
+    the service failed inside (500), tells whether what the write needs is not there any more.
     """
 
     key: Key
@@ -37,6 +38,7 @@ class Write:
     is_ours: Callable[[ObjectInfo, bool], Awaitable[bool]]
     if_match: str | None
     if_none_match: bool
+    is_gone: Callable[[], Awaitable[bool]] | None = None
 
     @property
     def conditional(self) -> bool:
@@ -123,6 +125,8 @@ class Writer:
         """Look into a refusal; raise `error`, or PRECONDITION, when it is genuine."""
         if write.conditional and error.reason is Reason.UNSUPPORTED:
             return await self._perform_unconditionally(write, capabilities)
+        if error.status == 500 and write.is_gone is not None and await write.is_gone():
+            error = _restated(error, Reason.NO_SUCH_UPLOAD, error.message)
         gone = (
             write.if_match is not None and error.reason is Reason.NOT_FOUND and error.code != "NoSuchBucket"
         )
@@ -169,12 +173,22 @@ def as_stored(found: ObjectInfo) -> Stored:
 
 def _refused(write: Write, error: StoreError | None = None) -> StoreError:
     what = "an object is there already" if write.if_none_match else "the object has changed"
+    if error is None:
+        return StoreError(Reason.PRECONDITION, what, operation="HEAD", key=write.key)
+    refusal = _restated(error, Reason.PRECONDITION, what)
+    # It has been looked into: the outcome is known by now.
+    refusal.outcome_unknown = False
+    return refusal
+
+
+def _restated(error: StoreError, reason: Reason, message: str) -> StoreError:
     return StoreError(
-        Reason.PRECONDITION,
-        what,
-        operation=error.operation if error else "HEAD",
-        key=write.key,
-        status=error.status if error else 0,
-        code=error.code if error else "",
-        request_id=error.request_id if error else "",
+        reason,
+        message,
+        operation=error.operation,
+        key=error.key,
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+        outcome_unknown=error.outcome_unknown,
     )

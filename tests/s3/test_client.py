@@ -128,6 +128,21 @@ async def test_an_upload_that_is_gone_for_good(clock, found):
         assert caught.value.reason is Reason.NO_SUCH_UPLOAD
 
 
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_service_that_fails_inside_over_an_upload_that_is_gone(clock, gone):
+    def service(received, connection):
+        if received.method == "POST":
+            return error(500, "InternalError")(received, connection)
+        if received.method == "HEAD" or gone:
+            return error(404, "" if received.method == "HEAD" else "NoSuchUpload")(received, connection)
+        return answer(200, b"<ListPartsResult/>")(received, connection)
+
+    async with talking(service, clock=clock, io_timeout_seconds=0.3) as (_, client):
+        async with refused() as caught:
+            await client.complete_multipart("k", "u", PARTS, size_bytes=100)
+        assert caught.value.reason is (Reason.NO_SUCH_UPLOAD if gone else Reason.UNREACHABLE)
+
+
 async def test_a_completion_of_encrypted_parts_is_known_by_size_and_count(clock):
     parts = [UploadedPart(number=1, etag="kms!")]
     steps = (hang_up, error(404, "NoSuchUpload"), head_of(100, "c" * 32 + "-1"))
@@ -329,11 +344,8 @@ async def test_a_batch_carries_its_md5_and_leaves_odd_keys_to_themselves(clock):
     batch_answer = answer(200, b"<DeleteResult>" + failed + b"</DeleteResult>")
 
     def service(received, connection):
-        return (
-            answer(200, done)(received, connection)
-            if received.method == "POST"
-            else answer(204)(received, connection)
-        )
+        step = batch_answer if received.method == "POST" else answer(204)
+        return step(received, connection)
 
     async with talking(service, clock=clock) as (server, client):
         failures = await client.delete_many(["a&<", "b", "odd\x01", "odd\n"])
