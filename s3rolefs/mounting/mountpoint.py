@@ -41,6 +41,10 @@ def check_machine(fuse_options: tuple[str, ...]) -> None:
         )
     if os.geteuid() == 0:
         return
+    if not os.access(_DEVICE, os.R_OK | os.W_OK):
+        raise SystemFailure(
+            f"You may not open {_DEVICE}: root has to run `chmod 666 {_DEVICE}`, as udev does where it runs."
+        )
     if shutil.which("fusermount3") is None:
         raise SystemFailure(
             "fusermount3 is missing, without which only root can mount: install the package fuse3."

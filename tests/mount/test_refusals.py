@@ -1,8 +1,6 @@
 """Bad input on the real program: one sentence, the right status, nothing left mounted or running."""
 
 import json
-import os
-import shutil
 import socket
 import threading
 import uuid
@@ -13,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from s3rolefs.mounting import mounttable
-from tests.bed.mounts import PROGRAM, run
+from tests.bed.mounts import run
 from tests.bed.radosgw import Keys
 
 QUICK = {"mount_wait": 6, "cred_wait": 5}
@@ -187,15 +185,3 @@ def test_spool_dir_that_cannot_be_made(place, bucket):
     result = run(*place.command(f"s3://{bucket}", spool_dir="/proc/nowhere"), check=False)
     assert result.returncode == 2
     assert "spool_dir /proc/nowhere cannot be used" in result.stderr
-
-
-def test_a_user_without_rights_to_the_directory(place, bucket):
-    # As somebody who owns nothing here, and with a search path without fusermount3.
-    place.directory.chmod(0o755)
-    command = [shutil.which("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups", PROGRAM]
-    result = run(*command, "mount", f"s3://{bucket}", "/", "-o", "region=us-east-1", check=False)
-    assert result.returncode == 32
-    result = run(
-        *command, "mount", "-f", f"s3://{bucket}", "/tmp", check=False, env={**os.environ, "PATH": "/nowhere"}
-    )
-    assert (result.returncode, "install the package fuse3" in result.stderr) == (2, True)

@@ -1,6 +1,7 @@
 """What cannot be mounted on is refused in one sentence."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from s3rolefs.mounting import mountpoint
 def as_a_user(monkeypatch, tmp_path):
     """Look like an ordinary user on a machine whose fuse.conf the test writes."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(mountpoint, "_DEVICE", Path("/dev/null"))
     conf = tmp_path / "fuse.conf"
     conf.write_text("# user_allow_other\n")
     monkeypatch.setattr(mountpoint, "_FUSE_CONF", conf)
@@ -62,6 +64,12 @@ def test_a_directory_of_somebody_else(tmp_path, monkeypatch, as_a_user):
 def test_no_dev_fuse(tmp_path, monkeypatch):
     monkeypatch.setattr(mountpoint, "_DEVICE", tmp_path / "fuse")
     with pytest.raises(SystemFailure, match="modprobe fuse"):
+        mountpoint.prepare(str(tmp_path), ())
+
+
+def test_dev_fuse_that_a_user_may_not_open(tmp_path, monkeypatch, as_a_user):
+    monkeypatch.setattr(os, "access", lambda path, _mode: str(path) != "/dev/null")
+    with pytest.raises(SystemFailure, match="chmod 666"):
         mountpoint.prepare(str(tmp_path), ())
 
 

@@ -1,0 +1,91 @@
+"""Ordinary users mount through fusermount3, on directories of their own."""
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from s3rolefs.mounting import mounttable
+from tests.bed.mounts import PROGRAM, Place, as_user, has_ended, run, wait_for_end
+
+USER = 65534
+DEVICE = Path("/dev/fuse")
+
+
+@pytest.fixture
+def users_place(radosgw):
+    """A directory that belongs to the user, on a machine whose /dev/fuse is open as udev makes it."""
+    mode = DEVICE.stat().st_mode
+    DEVICE.chmod(0o666)
+    # pytest's own directories are root's alone.
+    folder = Path(tempfile.mkdtemp(prefix="s3rolefs-user-"))
+    place = Place(folder, radosgw)
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, USER, USER)
+    yield place
+    place.clear()
+    shutil.rmtree(folder)
+    DEVICE.chmod(mode)
+
+
+@pytest.fixture
+def user(users_place):
+    """Run our program as the user."""
+
+    def call(*arguments, check=True, **environment):
+        home = {"HOME": str(users_place.directory.parent)}
+        return run(
+            *as_user(USER), PROGRAM, *arguments, check=check, env={**os.environ, **home, **environment}
+        )
+
+    return call
+
+
+def mount(user, place, source, **options):
+    user("mount", source, place.directory, "-o", place.options(**options))
+    return json.loads(user("status", place.directory, "--json").stdout)
+
+
+def test_a_user_mounts_uses_and_unmounts(users_place, user, bucket):
+    place = users_place
+    pid = mount(user, place, f"s3://{bucket}")["pid"]
+    run(*as_user(USER), "sh", "-c", f"echo hello > {place.directory}/file")
+    found = run(*as_user(USER), "stat", "-c", "%u %s", place.directory / "file").stdout
+    assert found == f"{USER} 6\n"
+    # Root may ask, but (without allow_other) not look.
+    assert json.loads(run(PROGRAM, "status", place.directory, "--json").stdout)["pid"] == pid
+    with pytest.raises(PermissionError):
+        list(place.directory.iterdir())
+    user("umount", place.directory)
+    assert has_ended(pid)
+
+
+def test_sigterm_unmounts_through_fusermount3(users_place, user, bucket):
+    pid = mount(user, users_place, f"s3://{bucket}")["pid"]
+    os.kill(pid, signal.SIGTERM)
+    wait_for_end(pid)
+    assert mounttable.mount_at(str(users_place.directory)) is None
+
+
+def test_a_dead_process_is_no_obstacle(users_place, user, bucket):
+    pid = mount(user, users_place, f"s3://{bucket}")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_for_end(pid)
+    assert mount(user, users_place, f"s3://{bucket}")["pid"] != pid
+
+
+def test_what_users_may_not(users_place, user, bucket):
+    options = users_place.options()
+    source = f"s3://{bucket}"
+    refused = user("mount", source, "/usr", "-o", options, check=False)
+    assert (refused.returncode, "is not yours" in refused.stderr) == (32, True)
+    refused = user("mount", source, users_place.directory, "-o", options, check=False, PATH="/nowhere")
+    assert (refused.returncode, "install the package fuse3" in refused.stderr) == (2, True)
+    DEVICE.chmod(0o600)
+    refused = user("mount", source, users_place.directory, "-o", options, check=False)
+    assert (refused.returncode, "chmod 666 /dev/fuse" in refused.stderr) == (2, True)
+    assert mounttable.mount_at(str(users_place.directory)) is None
