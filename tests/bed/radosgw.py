@@ -6,7 +6,6 @@ By hand: `python -m tests.bed.radosgw` prints endpoint and keys, and runs until 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import re
@@ -36,6 +35,16 @@ START_ATTEMPTS = 3
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
 REGION = "us-east-1"
+PROGRAMS = (
+    "ceph",
+    "ceph-authtool",
+    "ceph-mon",
+    "ceph-osd",
+    "monmaptool",
+    "radosgw",
+    "radosgw-admin",
+    "setpriv",
+)
 
 # No mgr, no cephx, no second copy of anything. Without the two paxos lines each of the dozen steps
 # of the first start takes a second; without `ms mon client mode` radosgw insists on encryption, which
@@ -133,6 +142,9 @@ class RadosGateway:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
+        missing = ", ".join(program for program in PROGRAMS if shutil.which(program) is None)
+        if missing:
+            raise StartError(f"not installed: {missing} (Debian: radosgw ceph-mon ceph-osd ceph-common)")
         for attempt in range(1, START_ATTEMPTS + 1):
             self.directory = Path(tempfile.mkdtemp(prefix="s3rolefs-rgw-"))
             try:
@@ -378,5 +390,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         main()
+    except StartError as error:
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        pass

@@ -92,7 +92,7 @@ def test_latency_is_paid_by_each_request_and_connection(relay: Relay, bucket: st
     started = time.monotonic()
     for _ in range(3):
         s3.head_bucket(Bucket=bucket)
-    assert 0.3 <= time.monotonic() - started < 0.6
+    assert time.monotonic() - started >= 0.3
 
 
 def test_a_black_hole_holds_everything_until_it_ends(relay: Relay, bucket: str):

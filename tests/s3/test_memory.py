@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
 
@@ -9,7 +11,9 @@ from s3rolefs.errors import Reason, StoreError
 from s3rolefs.model import Key
 from s3rolefs.s3.memory import MemoryStore
 from s3rolefs.s3.store import ObjectAttributes
-from tests.bed.clock import ManualClock
+
+if TYPE_CHECKING:
+    from tests.bed.clock import ManualClock
 
 PLAIN = ObjectAttributes()
 ARCHIVED = ObjectAttributes(headers={"x-amz-storage-class": "GLACIER"})
@@ -40,26 +44,27 @@ async def test_a_copy_is_standard_unless_told():
     assert (await store.head(Key("c"))).storage_class == "STANDARD"
 
 
-async def test_times_are_whole_seconds_of_the_clock():
-    clock = ManualClock(wall_seconds=1000.9)
+async def test_times_are_whole_seconds_of_the_clock(clock: ManualClock):
+    began_ns = int(clock.wall_seconds()) * SECOND_NS
+    clock.advance(0.9)
     store = MemoryStore(clock)
     stored = await store.put(KEY, b"text", PLAIN)
     clock.advance(5)
     info = await store.head(KEY)
-    assert stored.last_modified_ns == info.last_modified_ns == 1000 * SECOND_NS
-    assert info.asked_at_ns == 1005 * SECOND_NS
+    assert stored.last_modified_ns == info.last_modified_ns == began_ns
+    assert info.asked_at_ns == began_ns + 5 * SECOND_NS
 
 
-async def test_a_multipart_object_is_as_old_as_its_upload():
-    clock = ManualClock(wall_seconds=1000)
+async def test_a_multipart_object_is_as_old_as_its_upload(clock: ManualClock):
+    began_ns = int(clock.wall_seconds()) * SECOND_NS
     store = MemoryStore(clock)
     upload = await store.create_multipart(KEY, PLAIN)
     assert store.upload_ids() == {upload}
     clock.advance(60)
     part = await store.upload_part(KEY, upload, 1, b"text")
     stored = await store.complete_multipart(KEY, upload, [part], size_bytes=4)
-    assert stored.last_modified_ns == 1060 * SECOND_NS
-    assert (await store.head(KEY)).last_modified_ns == 1000 * SECOND_NS
+    assert stored.last_modified_ns == began_ns + 60 * SECOND_NS
+    assert (await store.head(KEY)).last_modified_ns == began_ns
     assert store.upload_ids() == set()
 
 
