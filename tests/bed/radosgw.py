@@ -46,54 +46,7 @@ PROGRAMS = (
     "setpriv",
 )
 
-# No mgr, no cephx, no second copy of anything. Without the two paxos lines each of the dozen steps
-# of the first start takes a second; without `ms mon client mode` radosgw insists on encryption, which
-# needs cephx.
-CONFIGURATION = """\
-[global]
-fsid = {fsid}
-mon host = [v2:127.0.0.1:{mon_port}]
-ms bind msgr1 = false
-ms mon client mode = crc
-auth cluster required = none
-auth service required = none
-auth client required = none
-run dir = {directory}
-log file = {directory}/$name.log
-admin socket =
-pid file =
-keyring = {directory}/keyring
-paxos propose interval = 0.01
-paxos min wait = 0.01
-mon data = {directory}/mon
-mon allow pool size one = true
-mon max pg per osd = 5000
-mon data avail crit = 1
-mon data avail warn = 2
-osd data = {directory}/osd
-osd objectstore = memstore
-memstore device bytes = {size_bytes}
-osd crush chooseleaf type = 0
-osd pool default size = 1
-osd pool default min size = 1
-osd pool default pg num = 2
-osd pool default pgp num = 2
-osd pool default pg autoscale mode = off
-rgw frontends = beast {endpoint} tcp_nodelay=1
-rgw enable apis = s3, sts, iam, admin
-rgw thread pool size = 64
-rgw s3 auth use sts = true
-rgw sts key = {sts_key}
-rgw sts min session duration = 1
-rgw gc obj min wait = 2
-rgw gc processor period = 2
-rgw dynamic resharding = false
-rgw override bucket index max shards = 1
-rgw verify ssl = false
-debug rgw = 1
-[osd]
-public addr = 127.0.0.1
-"""
+CONFIGURATION = Path(__file__).with_name("radosgw.conf")
 
 ACCESS_LINE = re.compile(
     r'beast: \S+ (?P<peer>\S+) - (?P<user>\S+) \[[^]]*\] "(?P<method>\S+) (?P<target>.*) HTTP/[\d.]+" '
@@ -216,7 +169,7 @@ class RadosGateway:
         mon_port, port = _free_ports(2)
         for part in ("mon", "osd"):
             (self.directory / part).mkdir()
-        configuration = CONFIGURATION.format(
+        configuration = CONFIGURATION.read_text().format(
             fsid=fsid,
             mon_port=mon_port,
             directory=self.directory,
