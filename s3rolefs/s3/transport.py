@@ -9,23 +9,21 @@ from __future__ import annotations
 import http.client
 import os
 import select
-import socket
-import ssl
-import traceback
 from typing import TYPE_CHECKING
 
 from s3rolefs.model import KIB, MIB
 from s3rolefs.s3.attempt import Answer, Attempt, AttemptCancelled, FailureKind, Origin, TransportFailure
+from s3rolefs.s3.dialing import dial_blocking
 from s3rolefs.s3.store import FileSpan
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
     from s3rolefs.s3.proxies import Proxy
 
 SLICE_BYTES = 256 * KIB
 LARGEST_DOCUMENT_BYTES = 64 * MIB
-CONNECT_TIMEOUT_SECONDS = 10.0
 
 
 class _NothingCame(Exception):
@@ -70,7 +68,8 @@ class Connection:
                         raise
                     repeated = nothing.sent
                     self.close()
-            self._connect(attempt)
+            attempt.attach(None)
+            self._http = dial_blocking(attempt, proxy=self._proxy, tls=self._tls)
             return self._talk(attempt, repeated=repeated)
         except _NothingCame as nothing:
             self.close()
@@ -92,74 +91,6 @@ class Connection:
             self.close()
             return False
         return True
-
-    def _connect(self, attempt: Attempt) -> None:
-        attempt.attach(None)
-        timeout = min(CONNECT_TIMEOUT_SECONDS, attempt.io_timeout_seconds)
-        peer = self._proxy or self.origin
-        connection = http.client.HTTPConnection(peer.host, peer.port, timeout=timeout)
-        if self._proxy is not None and not self._proxied_plain:
-            authorization = self._proxy.authorization
-            headers = {"Proxy-Authorization": authorization} if authorization else {}
-            connection.set_tunnel(self.origin.host, self.origin.port, headers)
-        self._http = connection
-        try:
-            connection.connect()
-        except socket.gaierror as error:
-            raise TransportFailure(
-                FailureKind.DNS, f"the name {peer.host} cannot be resolved ({error.strerror})"
-            ) from error
-        except UnicodeError as error:
-            message = f"{peer.host} cannot be the name of a server"
-            raise TransportFailure(FailureKind.DNS, message) from error
-        except TimeoutError as error:
-            message = f"no connection to {self._peer_text()} within {timeout:g} s"
-            raise TransportFailure(FailureKind.TIMEOUT, message) from error
-        except OSError as error:
-            raise self._connect_failure(error) from error
-        except http.client.HTTPException as error:
-            message = f"the proxy {self._peer_text()} does not speak HTTP"
-            raise TransportFailure(FailureKind.PROXY, message) from error
-        attempt.attach(connection.sock)
-        if self.origin.scheme == "https":
-            self._start_tls(connection, attempt)
-
-    def _connect_failure(self, error: OSError) -> TransportFailure:
-        # http.client reports a refused CONNECT as an OSError without errno, and leaves the proxy's
-        # answer, and with it the socket, to whoever lets go of the traceback's frames.
-        if error.errno is None:
-            traceback.clear_frames(error.__traceback__)
-            return TransportFailure(FailureKind.PROXY, f"the proxy {self._peer_text()} says: {error}")
-        why = os.strerror(error.errno).lower()
-        return TransportFailure(FailureKind.REFUSED, f"no connection to {self._peer_text()}: {why}")
-
-    def _start_tls(self, connection: http.client.HTTPConnection, attempt: Attempt) -> None:
-        host = self.origin.host
-        try:
-            wrapped = self._tls().wrap_socket(
-                connection.sock, server_hostname=host, do_handshake_on_connect=False
-            )
-            connection.sock = wrapped
-            # Known before the handshake, so that cancelling can end it.
-            attempt.attach(wrapped)
-            wrapped.do_handshake()
-        except ssl.SSLCertVerificationError as error:
-            message = f"the certificate of {host} is not trusted: {error.verify_message}"
-            raise TransportFailure(FailureKind.TLS, message) from error
-        except TimeoutError as error:
-            message = f"{host} did not finish the TLS handshake in time"
-            raise TransportFailure(FailureKind.TIMEOUT, message) from error
-        except ssl.SSLError as error:
-            message = f"no TLS with {self.origin.authority}: {error.reason or error}"
-            raise TransportFailure(FailureKind.TLS, message) from error
-        except OSError as error:
-            message = f"{host} closed the connection during the TLS handshake"
-            raise TransportFailure(FailureKind.BROKEN, message) from error
-
-    def _peer_text(self) -> str:
-        if self._proxy is not None:
-            return f"{self._proxy.host}:{self._proxy.port}"
-        return f"{self.origin.host}:{self.origin.port}"
 
     def _talk(self, attempt: Attempt, *, repeated: bool) -> Answer:
         connection = self._http
