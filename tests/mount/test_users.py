@@ -14,6 +14,7 @@ from tests.bed.mounts import PROGRAM, Place, as_user, has_ended, run, wait_for_e
 
 USER = 65534
 DEVICE = Path("/dev/fuse")
+MTAB = Path("/etc/mtab")
 
 
 @pytest.fixture
@@ -21,6 +22,10 @@ def users_place(radosgw):
     """A directory that belongs to the user, on a machine whose /dev/fuse is open as udev makes it."""
     mode = DEVICE.stat().st_mode
     DEVICE.chmod(0o666)
+    # fusermount3 reads it; booted systems have it, a chroot may not.
+    lacks_mtab = not MTAB.exists()
+    if lacks_mtab:
+        MTAB.symlink_to("/proc/self/mounts")
     # pytest's own directories are root's alone.
     folder = Path(tempfile.mkdtemp(prefix="s3rolefs-user-"))
     place = Place(folder, radosgw)
@@ -30,6 +35,8 @@ def users_place(radosgw):
     place.clear()
     shutil.rmtree(folder)
     DEVICE.chmod(mode)
+    if lacks_mtab:
+        MTAB.unlink()
 
 
 @pytest.fixture
