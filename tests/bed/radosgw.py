@@ -49,7 +49,7 @@ PROGRAMS = (
 CONFIGURATION = Path(__file__).with_name("radosgw.conf")
 
 ACCESS_LINE = re.compile(
-    r'beast: \S+ (?P<peer>\S+) - (?P<user>\S+) \[[^]]*\] "(?P<method>\S+) (?P<target>.*) HTTP/[\d.]+" '
+    r'beast: \S+ \S+ - (?P<user>\S+) \[[^]]*\] "(?P<method>\S+) (?P<target>.*) HTTP/[\d.]+" '
     r"(?P<status>\d+) "
 )
 
@@ -153,15 +153,8 @@ class RadosGateway:
     def accesses(self) -> list[Access]:
         """Return every request answered so far, oldest first (targets as they came, with query)."""
         text = (self.directory / "client.rgw.log").read_text(errors="replace")
-        return [
-            Access(
-                user=match["user"],
-                method=match["method"],
-                target=match["target"],
-                status=int(match["status"]),
-            )
-            for match in ACCESS_LINE.finditer(text)
-        ]
+        lines = (match.groupdict() for match in ACCESS_LINE.finditer(text))
+        return [Access(**{**line, "status": int(line["status"])}) for line in lines]
 
     def _start(self) -> None:
         deadline = time.monotonic() + START_SECONDS
