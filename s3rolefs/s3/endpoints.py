@@ -112,11 +112,11 @@ class EndpointFinder:
     def _aws_endpoint(self, settings: _Settings) -> Endpoint:
         bucket = self._store.bucket
         s3_options: Any = {"us_east_1_regional_endpoint": "regional"}
-        if settings.path_style is not None:
-            s3_options["addressing_style"] = "path" if settings.path_style else "virtual"
-        elif "." in bucket and not bucket.startswith("arn:"):
-            # A certificate's wildcard covers one label only.
-            s3_options["addressing_style"] = "path"
+        # A certificate's wildcard covers one label only. "virtual" is given in so many words because
+        # URLs to hand out go to the global endpoint otherwise.
+        dotted = "." in bucket and not bucket.startswith("arn:")
+        path_style = dotted if settings.path_style is None else settings.path_style
+        s3_options["addressing_style"] = "path" if path_style else "virtual"
         try:
             client: Any = self._session.create_client(
                 "s3",

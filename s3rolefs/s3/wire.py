@@ -30,7 +30,7 @@ _STAND_IN = 0xFDD0
 _CONTROL = re.compile(rb"&#x(0?[0-8bcef]|1[0-9a-f]);|([\x00-\x08\x0b\x0c\x0e-\x1f])", re.IGNORECASE)
 _RESTORE = {_STAND_IN + code: code for code in range(32)}
 
-_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,13 +134,13 @@ def complete_document(parts: Sequence[UploadedPart]) -> bytes:
         for part in sorted(parts, key=lambda part: part.number)
     )
     name = "CompleteMultipartUpload"
-    return f'<{name} xmlns="{_NAMESPACE}">{items}</{name}>'.encode()
+    return f'<{name} xmlns="{NAMESPACE}">{items}</{name}>'.encode()
 
 
 def delete_document(keys: Iterable[str]) -> bytes:
     """Return the body of DeleteObjects; the keys must be `fit_for_xml`."""
     items = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in keys)
-    return f'<Delete xmlns="{_NAMESPACE}"><Quiet>true</Quiet>{items}</Delete>'.encode()
+    return f'<Delete xmlns="{NAMESPACE}"><Quiet>true</Quiet>{items}</Delete>'.encode()
 
 
 def fit_for_xml(text: str) -> bool:

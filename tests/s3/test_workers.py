@@ -292,6 +292,17 @@ async def test_nobody_listening():
     assert "connection refused" in failure.message
 
 
+async def test_the_addresses_of_a_server_are_tried_in_turn(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = closed.getsockname()
+    with ScriptedServer(answer(200, b"second")) as server:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
+        addresses = [(*kind, dead), (*kind, ("127.0.0.1", server.port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+        async with pool_of() as pool:
+            assert (await pool.run(attempt_at(server, host="two.example.com"))).body == b"second"
+
+
 async def test_a_name_that_is_none():
     with ScriptedServer(answer(200)) as server:
         async with pool_of() as pool:
