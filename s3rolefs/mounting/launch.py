@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # The serving process watches mount_wait itself and can say what it was waiting for.
 _GRACE_SECONDS = 5.0
+# A person at a terminal is told why nothing happens after so long.
+_SILENCE_SECONDS = 3.0
 
 
 def launch(config: MountConfig, environ: Mapping[str, str]) -> None:
@@ -53,6 +55,12 @@ def launch(config: MountConfig, environ: Mapping[str, str]) -> None:
         )
         os.close(report_fd)
         try:
+            if sys.stderr.isatty() and not select.select([ready_fd], [], [], _SILENCE_SECONDS)[0]:
+                print(
+                    f"Still trying to reach {config.source} (for {config.mount_wait_seconds:g} s at most, "
+                    "mount_wait); Ctrl-C gives up.",
+                    file=sys.stderr,
+                )
             report = _wait_for_report(ready_fd, config.mount_wait_seconds + _GRACE_SECONDS)
         except BaseException:
             _end(process, config)
