@@ -154,7 +154,7 @@ class S3Client:
     ) -> Stored:
         """Store an object in one step."""
         self._guard(key)
-        length = requests.put_object(key, body, attributes, conditions={}).body_length
+        length = requests.body_length(body)
 
         async def is_ours(found: ObjectInfo, lost: bool) -> bool:
             return lost and await trio.to_thread.run_sync(

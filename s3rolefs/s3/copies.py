@@ -122,7 +122,7 @@ class Copier:
                 target,
                 attributes=attributes,
                 conditions=conditions,
-                allowance_seconds=requests.copy_allowance_seconds(size_bytes),
+                size_bytes=size_bytes,
             )
 
         try:

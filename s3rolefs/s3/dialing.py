@@ -36,6 +36,7 @@ def dial_blocking(
     origin = attempt.origin
     limit_seconds = min(CONNECT_SECONDS, attempt.io_timeout_seconds)
     host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
+    where = f"the proxy {host}:{port}" if proxy else f"{host}:{port}"
     connection = http.client.HTTPConnection(host, port, timeout=limit_seconds)
     try:
         if proxy is not None and origin.scheme == "https":
@@ -54,12 +55,12 @@ def dial_blocking(
         raise TransportFailure(FailureKind.DNS, f"{host} cannot be the name of a server") from error
     except TimeoutError as error:
         connection.close()
-        message = f"no connection to {host}:{port} within {limit_seconds:g} s"
+        message = f"no connection to {where} within {limit_seconds:g} s"
         raise TransportFailure(FailureKind.TIMEOUT, message) from error
     except OSError as error:
         connection.close()
         why = os.strerror(error.errno).lower() if error.errno else str(error)
-        message = f"no connection to {host}:{port}: {why}"
+        message = f"no connection to {where}: {why}"
         raise TransportFailure(FailureKind.REFUSED, message) from error
     except BaseException:
         connection.close()

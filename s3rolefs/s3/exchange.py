@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from s3rolefs.errors import Reason, StoreError
+from s3rolefs.errors import Reason, StoreError, UserError
 from s3rolefs.s3.attempt import Answer, Attempt, FailureKind, TransportFailure
 from s3rolefs.s3.effort import Effort
 from s3rolefs.s3.failures import judge
@@ -244,7 +244,10 @@ class Exchange:
         async with self._finding:
             if self._endpoint is endpoint:
                 log.info("the bucket %s is in %s, not in %s", self._store.bucket, region, endpoint.region)
-                self._endpoint = await trio.to_thread.run_sync(self._finder.find_blocking, region)
+                try:
+                    self._endpoint = await trio.to_thread.run_sync(self._finder.find_blocking, region)
+                except UserError as error:
+                    raise StoreError(Reason.REFUSED, error.sentence) from error
 
     def _correct_clock(self, answer: Answer, code: str) -> bool:
         if answer.status != 403 or code not in {"", "RequestTimeTooSkewed"}:

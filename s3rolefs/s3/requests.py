@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from s3rolefs.s3.store import ObjectAttributes
 
 MAX_KEY_BYTES = 1024
-# What a service surely copies or assembles per second; the limit on waiting for it grows so.
-SLOWEST_COPY_BYTES_PER_SECOND = 16 * MIB
+# What a service surely copies, assembles or makes durable per second; the limit on waiting for its
+# answer grows so, up to what the largest single copy (5 GiB) takes.
+SLOWEST_BYTES_PER_SECOND = 16 * MIB
+LONGEST_ALLOWANCE_SECONDS = 320.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +62,7 @@ class Request:
     @property
     def body_length(self) -> int:
         """Return the number of bytes to send."""
-        body = self.body
-        if isinstance(body, FileSpan):
-            return body.length
-        return body.nbytes if isinstance(body, memoryview) else len(body)
+        return body_length(self.body)
 
     def resumed(self, *, skip_bytes: int, etag: str) -> Request:
         """Return the GET that goes on behind `skip_bytes`, of the same version if that is known."""
@@ -73,6 +72,13 @@ class Request:
         if etag and "if-match" not in headers:
             headers["if-match"] = f'"{etag}"'
         return replace(self, headers=headers, first_byte=first_byte)
+
+
+def body_length(body: Body) -> int:
+    """Return the number of bytes of a body."""
+    if isinstance(body, FileSpan):
+        return body.length
+    return body.nbytes if isinstance(body, memoryview) else len(body)
 
 
 def quote_key(key: str) -> str:
@@ -89,9 +95,9 @@ def quote_key(key: str) -> str:
     return quote(raw, safe="/-_.~")
 
 
-def copy_allowance_seconds(size_bytes: int) -> float:
-    """Return how much longer than usual a server may take that moves `size_bytes` by itself."""
-    return size_bytes / SLOWEST_COPY_BYTES_PER_SECOND
+def allowance_seconds(size_bytes: int) -> float:
+    """Return how much longer than usual a server may take that has `size_bytes` to deal with."""
+    return min(size_bytes / SLOWEST_BYTES_PER_SECOND, LONGEST_ALLOWANCE_SECONDS)
 
 
 def list_objects(
@@ -143,6 +149,7 @@ def put_object(
         path="/" + quote_key(key),
         headers={**attribute_headers(attributes), **conditions},
         body=body,
+        answer_allowance_seconds=allowance_seconds(body_length(body)),
     )
 
 
@@ -153,7 +160,7 @@ def copy_object(
     *,
     attributes: ObjectAttributes | None,
     conditions: Mapping[str, str],
-    allowance_seconds: float,
+    size_bytes: int,
 ) -> Request:
     """Build CopyObject inside one bucket."""
     headers = {"x-amz-copy-source": f"/{bucket}/{quote_key(source)}", **conditions}
@@ -168,7 +175,7 @@ def copy_object(
         key=target,
         path="/" + quote_key(target),
         headers=headers,
-        answer_allowance_seconds=allowance_seconds,
+        answer_allowance_seconds=allowance_seconds(size_bytes),
     )
 
 
@@ -212,6 +219,7 @@ def upload_part(key: str, upload_id: str, number: int, body: Body) -> Request:
         path="/" + quote_key(key),
         parameters={"partNumber": str(number), "uploadId": upload_id},
         body=body,
+        answer_allowance_seconds=allowance_seconds(body_length(body)),
     )
 
 
@@ -240,7 +248,7 @@ def upload_part_copy(
         path="/" + quote_key(target),
         parameters={"partNumber": str(number), "uploadId": upload_id},
         headers=headers,
-        answer_allowance_seconds=copy_allowance_seconds(length),
+        answer_allowance_seconds=allowance_seconds(length),
     )
 
 
@@ -256,7 +264,7 @@ def complete_upload(
         parameters={"uploadId": upload_id},
         headers={"content-type": "application/xml", **conditions},
         body=complete_document(parts),
-        answer_allowance_seconds=copy_allowance_seconds(size_bytes),
+        answer_allowance_seconds=allowance_seconds(size_bytes),
     )
 
 

@@ -10,11 +10,12 @@ import trio
 import trio.testing
 
 from s3rolefs.config import StoreConfig
-from s3rolefs.errors import Reason, StoreError
+from s3rolefs.errors import Reason, StoreError, UserError
+from s3rolefs.model import GIB, MIB
 from s3rolefs.s3.attempt import Answer, FailureKind, Origin, TransportFailure
 from s3rolefs.s3.endpoints import Endpoint
 from s3rolefs.s3.exchange import Exchange
-from s3rolefs.s3.requests import delete_object, get_object, head_object, put_object
+from s3rolefs.s3.requests import copy_object, delete_object, get_object, head_object, put_object
 from s3rolefs.s3.store import ObjectAttributes
 from tests.s3.scripted import error_document
 
@@ -408,3 +409,29 @@ async def test_logs_name_no_secret(autojump_clock, clock, caplog):
     assert "HEAD 'key': 200" in caplog.text
     for secret in ("token", "secret", "Signature"):
         assert secret not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "allowance_seconds"), [(0, 0), (160 * MIB, 10), (5 * GIB, 320), (5000 * GIB, 320)]
+)
+async def test_the_wait_for_an_answer_grows_with_what_the_server_has_to_do(
+    autojump_clock, clock, size_bytes, allowance_seconds
+):
+    script = Script(OK)
+    request = copy_object("bucket", "a", "b", attributes=None, conditions={}, size_bytes=size_bytes)
+    await exchange_over(script, clock).perform(request)
+    (attempt,) = script.attempts
+    assert attempt.answer_timeout_seconds - attempt.io_timeout_seconds == pytest.approx(allowance_seconds)
+    assert attempt.io_timeout_seconds == 20
+
+
+async def test_a_region_that_nobody_knows_is_an_error_of_the_service(autojump_clock, clock):
+    class Lost(Finder):
+        def find_blocking(self, region=None):
+            if region:
+                raise UserError("no such region")
+            return super().find_blocking()
+
+    script = Script(refusal(301, "PermanentRedirect", x_amz_bucket_region="nowhere"))
+    failure = await error_of(exchange_over(script, clock, finder=Lost()), head_object("key"))
+    assert (failure.reason, failure.message) == (Reason.REFUSED, "no such region")
