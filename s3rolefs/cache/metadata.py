@@ -1,7 +1,8 @@
 """Remember listings and object attributes for as long as the options allow.
 
 What this mount changes itself is seen at once: every change is entered here when S3 has confirmed
-it, also into listings whose pages are still on their way.
+it. What S3 was asked before such a change and answers after it is older than what is known here:
+`follow` tells who waits for an answer what was changed meanwhile.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from cachetools import LRUCache
 from s3rolefs.model import Key, ObjectInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from s3rolefs.clock import Clock
 
 LISTED_NAMES_LIMIT = 1_000_000
 OBJECTS_LIMIT = 200_000
+# Copies of an object onto itself within one second look alike in a listing (git's racy-index rule).
+_RACY_NS = 2 * 10**9
 # A walk may skip a few names (directories, files it is not interested in) and still be one.
 _WALK_STEP = 4
 
@@ -35,7 +40,46 @@ DIRECTORY = Sort.DIRECTORY
 NOTHING = Sort.NOTHING
 
 
-@dataclass(slots=True, kw_only=True, weakref_slot=True, eq=False)
+@dataclass(slots=True, weakref_slot=True, eq=False)
+class _Log:
+    """Hold the last change of each name below one prefix, with its place among all changes."""
+
+    entries: dict[str, tuple[int, ObjectInfo | Sort]] = field(default_factory=dict)
+
+
+class OwnChanges:
+    """Tell what this mount changed below one prefix since this record was begun."""
+
+    def __init__(self, log: _Log, since: int) -> None:
+        self._log = log
+        self._since = since
+
+    def get(self, name: str) -> ObjectInfo | Sort | None:
+        """Return what a name was changed to; None: it was not changed."""
+        place, entry = self._log.entries.get(name, (0, None))
+        return entry if place > self._since else None
+
+    def __iter__(self) -> Iterator[tuple[str, ObjectInfo | Sort]]:
+        for name, (place, entry) in self._log.entries.items():
+            if place > self._since:
+                yield name, entry
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Hold what was said about an object: after how many own changes it was asked, and when it was told."""
+
+    info: ObjectInfo
+    place: int
+    told_at_seconds: float
+
+    @property
+    def is_racy(self) -> bool:
+        """Tell whether a later change could look the same in a listing (our own answers carry no date)."""
+        return 0 < self.info.asked_at_ns < self.info.last_modified_ns + _RACY_NS
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Listing:
     """Hold the children of one directory prefix; both by name without the slash.
 
@@ -46,7 +90,6 @@ class Listing:
     began_at_seconds: float
     objects: dict[str, ObjectInfo] = field(default_factory=dict)
     prefixes: dict[str, None] = field(default_factory=dict)
-    changed_meanwhile: dict[str, ObjectInfo | Sort] = field(default_factory=dict)
     _order: list[ObjectInfo] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict)
     _walk_place: int = -1
@@ -100,35 +143,32 @@ class MetadataCache:
         self._clock = clock
         self._ttl_seconds = ttl_seconds
         self._listings: LRUCache[str, Listing] = LRUCache(LISTED_NAMES_LIMIT, getsizeof=lambda a: len(a) + 1)
-        self._coming: dict[str, weakref.WeakSet[Listing]] = {}
-        self._objects: LRUCache[Key, ObjectInfo] = LRUCache(OBJECTS_LIMIT)
+        self._objects: LRUCache[Key, _Known] = LRUCache(OBJECTS_LIMIT)
+        self._logs: weakref.WeakValueDictionary[str, _Log] = weakref.WeakValueDictionary()
+        self._changes = 0
 
     def now_seconds(self) -> float:
         """Return the time that ages are counted by."""
         return self._clock.boot_seconds()
 
-    def begin_listing(self, prefix: str) -> Listing:
-        """Return an empty listing that is told of our own changes while its pages arrive."""
-        listing = Listing(began_at_seconds=self._clock.boot_seconds())
-        self._coming.setdefault(prefix, weakref.WeakSet()).add(listing)
-        return listing
+    @property
+    def changes(self) -> int:
+        """Return how many changes of our own were entered so far: what an answer's age is told by."""
+        return self._changes
 
-    def finish_listing(self, prefix: str, listing: Listing) -> None:
+    def follow(self, prefix: str) -> OwnChanges:
+        """Begin a record of our own changes below a prefix, for as long as it is referred to."""
+        log = self._logs.get(prefix)
+        if log is None:
+            log = self._logs[prefix] = _Log()
+        return OwnChanges(log, self._changes)
+
+    def keep_listing(self, prefix: str, listing: Listing, changes: OwnChanges) -> None:
         """Keep a complete listing, with what was changed since its first page was asked for."""
-        self.give_up_listing(prefix, listing)
-        for name, entry in listing.changed_meanwhile.items():
+        for name, entry in changes:
             listing.enter(name, entry)
-        listing.changed_meanwhile.clear()
         if len(listing) < LISTED_NAMES_LIMIT:
             self._listings[prefix] = listing
-
-    def give_up_listing(self, prefix: str, listing: Listing) -> None:
-        """Forget a listing that was begun and will not be finished."""
-        coming = self._coming.get(prefix)
-        if coming is not None:
-            coming.discard(listing)
-            if not coming:
-                del self._coming[prefix]
 
     def listing(self, prefix: str) -> Listing | None:
         """Return the complete listing of a directory prefix while it is fresh."""
@@ -145,29 +185,43 @@ class MetadataCache:
         known = self._objects.get(listed.key)
         if (
             known is None
-            or known.etag != listed.etag
-            or known.last_modified_ns // 10**9 != listed.last_modified_ns // 10**9
+            or known.info.etag != listed.etag
+            or known.info.last_modified_ns // 10**9 != listed.last_modified_ns // 10**9
+            or (known.is_racy and self._clock.boot_seconds() - known.told_at_seconds >= self._ttl_seconds)
         ):
             return None
-        return known
+        return known.info
 
-    def remember(self, info: ObjectInfo) -> None:
-        """Keep what HEAD said about an object."""
-        self._objects[info.key] = info
+    def remember(self, info: ObjectInfo, asked_after: int) -> None:
+        """Keep what HEAD said, asked when `changes` was `asked_after`; not if we changed the object since."""
+        known = self._objects.get(info.key)
+        if known is None or known.place <= asked_after:
+            self._objects[info.key] = _Known(info, asked_after, self._clock.boot_seconds())
+
+    def doubt(self, prefix: str, name: str) -> None:
+        """Forget what is known of a name: S3 has shown that it is something else by now."""
+        self._listings.pop(prefix, None)
+        self._objects.pop(Key(prefix + name), None)
+
+    def marked(self, info: ObjectInfo) -> None:
+        """Enter a directory's marker that we wrote."""
+        self._changes += 1
+        self._objects[info.key] = _Known(info, self._changes, self._clock.boot_seconds())
 
     def changed(self, parent_prefix: str, name: str, entry: ObjectInfo | Sort) -> None:
         """Enter a change of our own below `parent_prefix`: what `name` is now."""
+        self._changes += 1
         if isinstance(entry, ObjectInfo):
-            self._objects[entry.key] = entry
+            self._objects[entry.key] = _Known(entry, self._changes, self._clock.boot_seconds())
         else:
             self._objects.pop(Key(parent_prefix + name), None)
-        listing = self._listings.get(parent_prefix)
-        if listing is not None:
-            # Put back so that the cache counts the new size.
-            listing.enter(name, _as_listed(entry))
-            self._listings[parent_prefix] = listing
-        for coming in self._coming.get(parent_prefix, ()):
-            coming.changed_meanwhile[name] = _as_listed(entry)
+        listed = _as_listed(entry)
+        log = self._logs.get(parent_prefix)
+        if log is not None:
+            log.entries[name] = (self._changes, listed)
+        self._enter(parent_prefix, name, listed)
+        if entry is not NOTHING:
+            self._enter_above(parent_prefix)
 
     def forget_below(self, prefix: str) -> None:
         """Drop every listing and object below a prefix (a directory was moved or removed)."""
@@ -175,6 +229,22 @@ class MetadataCache:
             del self._listings[cached]
         for key in [known for known in self._objects if known.startswith(prefix)]:
             del self._objects[key]
+
+    def _enter(self, prefix: str, name: str, entry: ObjectInfo | Sort) -> None:
+        listing = self._listings.get(prefix)
+        if listing is not None:
+            # Put back so that the cache counts the new size.
+            listing.enter(name, entry)
+            self._listings[prefix] = listing
+
+    def _enter_above(self, prefix: str) -> None:
+        """Enter the directories that exist because there is something in them."""
+        while prefix:
+            above, _, name = prefix[:-1].rpartition("/")
+            prefix = above + "/" if above else ""
+            listing = self._listings.get(prefix)
+            if listing is not None and name not in listing.prefixes:
+                self._enter(prefix, name, DIRECTORY)
 
 
 def _as_listed(entry: ObjectInfo | Sort) -> ObjectInfo | Sort:

@@ -1,7 +1,8 @@
-"""Run many store requests at once, and keep the move of a directory apart from everything else."""
+"""Run many store requests at once, and keep the move of a directory apart from what happens below it."""
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,6 +12,8 @@ from s3rolefs.errors import FileSystemError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from s3rolefs.fs.inodes import Inode
 
 Item = TypeVar("Item")
 
@@ -38,52 +41,40 @@ async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[None]
 
 
 class TreeLock:
-    """Let many operations on single files run together, but none beside the move of a directory.
+    """Let operations run together, but none below a directory while that is being moved.
 
-    Keys are derived from the tree, so while a directory moves no commit may be on its way to an
-    old key. Never taken twice by one operation: a waiting mover would make that a deadlock.
+    Keys are derived from the tree, so while a directory moves no commit below it may be on its way
+    to an old key. One directory moves at a time. Never taken twice by one operation: a mover that waits would
+    make that a deadlock.
     """
 
     def __init__(self) -> None:
-        self._users = 0
-        self._moving = False
-        self._changed = trio.Condition()
+        self._users: Counter[Inode] = Counter()
+        self._moving: Inode | None = None
+        self._waiting = trio.lowlevel.ParkingLot()
 
     @asynccontextmanager
-    async def shared(self) -> AsyncIterator[None]:
-        """Hold the tree as it is."""
-        if self._moving:
-            async with self._changed:
-                while self._moving:
-                    await self._changed.wait()
-        self._users += 1
+    async def shared(self, *inodes: Inode) -> AsyncIterator[None]:
+        """Hold the places of some inodes as they are."""
+        while self._moving is not None and any(inode.is_within(self._moving) for inode in inodes):
+            await self._waiting.park()
+        self._users.update(inodes)
         try:
             yield
         finally:
-            self._users -= 1
-            if self._moving and not self._users:
-                with trio.CancelScope(shield=True):
-                    async with self._changed:
-                        self._changed.notify_all()
+            self._users -= Counter(inodes)
+            self._waiting.unpark_all()
 
     @asynccontextmanager
-    async def moving(self) -> AsyncIterator[None]:
-        """Wait until nobody holds the tree, and keep everybody out."""
-        async with self._changed:
-            while self._moving:
-                await self._changed.wait()
-            self._moving = True
-            try:
-                while self._users:
-                    await self._changed.wait()
-            except BaseException:
-                self._moving = False
-                self._changed.notify_all()
-                raise
+    async def moving(self, directory: Inode) -> AsyncIterator[None]:
+        """Wait until nobody holds anything below a directory, and keep everybody out."""
+        while self._moving is not None:
+            await self._waiting.park()
+        self._moving = directory
         try:
+            while any(inode.is_within(directory) for inode in self._users):
+                await self._waiting.park()
             yield
         finally:
-            with trio.CancelScope(shield=True):
-                async with self._changed:
-                    self._moving = False
-                    self._changed.notify_all()
+            self._moving = None
+            self._waiting.unpark_all()

@@ -67,9 +67,7 @@ class Core:
             store, self.metadata, self.table, nursery, clock, files, mounted_at_ns=self.mounted_at_ns
         )
         self.directories = Directories(store, self.metadata, self.table, nursery)
-        self.committer = Committer(
-            store, self.blocks, self.metadata, self.table, nursery, clock, files, folder
-        )
+        self.committer = Committer(store, self.blocks, self.metadata, self.table, nursery, clock, folder)
         self.mover = Mover(store, self.metadata, self.table, self.directories, self.committer, clock)
 
     def directory(self, number: InodeNumber) -> Inode:
@@ -84,15 +82,22 @@ class Core:
         if self.files.read_only:
             raise FileSystemError(Reason.READ_ONLY)
 
+    def known(self, parent: InodeNumber, name: bytes) -> Inode | None:
+        """Return what a name stands for if that needs no request."""
+        directory = self.directory(parent)
+        component = component_of(name, self.table.directory_prefix(directory), creating=True)
+        inode = directory.children.get(component)
+        return inode if inode is not None and self.tree.is_fresh(inode) else None
+
     def new_file(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Inode:
         """Make the inode of a file that S3 does not have yet, with a writer that is due."""
         self.check_writable()
         directory = self.directory(parent)
         component = component_of(name, self.table.directory_prefix(directory), creating=True)
+        if self.known(parent, name) is not None:
+            raise FileSystemError(Reason.EXISTS)
         known = directory.children.get(component)
         if known is not None:
-            if known.writer is not None and known.writer.dirty:
-                raise FileSystemError(Reason.EXISTS)
             self.table.detach(known)
         inode = self.table.add(
             directory,
@@ -107,11 +112,12 @@ class Core:
 
     async def commit(self, inode: Inode) -> None:
         """Make S3 have a file, or raise what close or fsync has to report."""
-        async with self.tree_lock.shared(), inode.lock:
+        async with self.tree_lock.shared(inode), inode.lock:
             await self.committer.commit(inode)
 
     async def truncate(self, inode: Inode, size: int, *, commit: bool) -> None:
-        """Cut or extend a file whose lock is held; `commit` stores it when no descriptor is open."""
+        """Cut or extend a file whose lock is held; `commit` stores it when nobody is about to close it."""
+        check_named(inode)
         writer: Writer | None = inode.writer
         if writer is None:
             writer = self.committer.new_writer(inode, empty=size == 0 or inode.version is None)
@@ -120,6 +126,12 @@ class Core:
         await writer.truncate(size)
         now_ns = time.time_ns()
         inode.took(mtime_ns=now_ns, ctime_ns=now_ns)
-        if commit and not inode.handles:
+        if commit and not inode.writable_handles:
             await self.committer.commit(inode)
             await self.committer.close_writer_if_unused(inode)
+
+
+def check_named(inode: Inode) -> None:
+    """Raise STALE when somebody else took a file's name: what is written to it could be stored nowhere."""
+    if inode.detached and not inode.removed:
+        raise FileSystemError(Reason.STALE, "the object was replaced or removed by somebody else")

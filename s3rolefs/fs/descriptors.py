@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from s3rolefs.cache.metadata import NOTHING
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.core import check_named
 from s3rolefs.fs.directories import DirectoryEntry, DirectoryView
 from s3rolefs.fs.reader import Reader
 from s3rolefs.model import FileHandle, InodeNumber
@@ -52,6 +54,12 @@ class Descriptors:
         self, parent: InodeNumber, name: bytes, mode: int, flags: int, caller: Caller
     ) -> tuple[FileHandle, Inode]:
         """Make a file and open it; S3 learns of it with the first commit."""
+        known = self._core.known(parent, name)
+        if known is not None and stat.S_ISREG(known.attributes.mode) and not flags & os.O_EXCL:
+            # The kernel did not know of it: it opens what is there, as a disk would.
+            handle = await self.open(known.number, flags)
+            known.lookups += 1
+            return handle, known
         inode = self._core.new_file(parent, name, stat.S_IFREG | (stat.S_IMODE(mode) & ~caller.umask), caller)
         inode.lookups += 1
         self._core.nursery.start_soon(self._commit_if_still_empty, inode)
@@ -64,10 +72,10 @@ class Descriptors:
         if writable or flags & os.O_TRUNC:
             self._core.check_writable()
         if flags & os.O_DIRECT and not (inode.writer is not None and inode.writer.dirty):
-            inode.checked_at_seconds = float("-inf")
+            self._core.tree.doubt(inode)
         await self._core.tree.revalidate(inode)
         if flags & os.O_TRUNC:
-            async with self._core.tree_lock.shared(), inode.lock:
+            async with self._core.tree_lock.shared(inode), inode.lock:
                 await self._core.truncate(inode, 0, commit=False)
             self._core.nursery.start_soon(self._commit_if_still_empty, inode)
         return self._opened(inode, flags)
@@ -75,10 +83,20 @@ class Descriptors:
     async def read(self, handle: FileHandle, offset: int, size: int) -> memoryview | bytes:
         """Return bytes, less at the end; a view is valid until the next await."""
         opened = self._file(handle)
-        writer, version = opened.inode.writer, opened.inode.version
-        if writer is None:
-            return await opened.reader.read(version, offset, size) if version is not None else b""
-        return await writer.read(offset, size)
+        inode = opened.inode
+        while True:
+            writer, version = inode.writer, inode.version
+            try:
+                if writer is not None:
+                    return await writer.read(offset, size)
+                return await opened.reader.read(version, offset, size) if version is not None else b""
+            except FileSystemError as error:
+                if error.reason is not Reason.STALE:
+                    raise
+                async with inode.lock:  # a commit, a chmod or a rename of our own may have replaced it
+                    if inode.version is version:
+                        self._core.tree.doubt(inode)
+                        raise
 
     async def write(self, handle: FileHandle, offset: int, content: bytes) -> int:
         """Accept bytes; all of them, or none."""
@@ -87,6 +105,7 @@ class Descriptors:
             raise FileSystemError(Reason.BAD_HANDLE)
         inode = opened.inode
         async with inode.lock:
+            check_named(inode)
             writer = inode.writer or self._core.committer.new_writer(inode, empty=inode.version is None)
             await writer.write(offset, content, lambda: self._core.committer.begin_stream(inode))
             now_ns = time.time_ns()
@@ -96,9 +115,10 @@ class Descriptors:
 
     async def flush(self, handle: FileHandle) -> None:
         """Commit at a close; what was created or emptied and got no content yet waits a moment."""
-        inode = self._file(handle).inode
-        if inode.writer is not None and inode.writer.size_bytes:
-            await self._core.commit(inode)
+        opened = self._file(handle)
+        writer = opened.inode.writer
+        if opened.writable and writer is not None and (writer.size_bytes or opened.inode.detached):
+            await self._core.commit(opened.inode)
 
     async def fsync(self, handle: FileHandle) -> None:
         """Return when S3 has the file, or say why not."""
@@ -109,13 +129,14 @@ class Descriptors:
         opened = self._open_files.pop(handle)
         inode = opened.inode
         inode.handles -= 1
+        inode.writable_handles -= opened.writable
         if inode.writer is not None:
-            try:
-                await self._core.commit(inode)
-            except FileSystemError as error:
-                log.error(
-                    "%s could not be stored after its last close: %s", self._core.table.path(inode), error
-                )
+            if opened.writable:
+                try:
+                    await self._core.commit(inode)
+                except FileSystemError as error:
+                    path = self._core.table.path(inode)
+                    log.error("%s could not be stored after its last close: %s", path, error)
             async with inode.lock:
                 await self._core.committer.close_writer_if_unused(inode)
         self._core.table.drop_if_unused(inode)
@@ -129,13 +150,25 @@ class Descriptors:
     async def entry(self, handle: FileHandle, place: int) -> tuple[DirectoryEntry, int] | None:
         """Return the entry at `place` and the place behind it, None at the end."""
         view = self._open_directories[handle]
+        if place == 0 and view.is_begun:  # rewinddir(3): the directory as it is now
+            view = DirectoryView(self._core.directories, view.directory)
+            self._open_directories[handle] = view
         while True:
             entry = await view.entry(place)
             place += 1
             if entry is None:
                 return None
-            if not view.was_removed(entry):
+            if view.changed(entry.name) is not NOTHING:
                 return entry, place
+
+    def dots(self, handle: FileHandle) -> tuple[InodeNumber, InodeNumber]:
+        """Return the numbers of an open directory and of the one above it."""
+        directory = self._open_directories[handle].directory
+        return directory.number, (directory.parent or directory).number
+
+    def promise(self, number: InodeNumber) -> None:
+        """Count the reference that a listed entry gave to the kernel."""
+        self._core.table.promise(number)
 
     def listed(self, handle: FileHandle, entry: DirectoryEntry) -> Inode | InodeNumber:
         """Return an entry's inode when its attributes are known, else the number it will have."""
@@ -143,11 +176,9 @@ class Descriptors:
         known = view.directory.children.get(entry.name)
         if known is not None and self._core.tree.is_fresh(known):
             return known
-        info = (
-            self._core.tree.known_attributes(view.directory, entry.name, entry.listed)
-            if entry.listed is not None
-            else None
-        )
+        info = None
+        if entry.listed is not None and view.changed(entry.name) is None:
+            info = self._core.tree.known_attributes(entry.listed)
         if info is not None:
             return self._core.tree.adopt(
                 view.directory,
@@ -160,7 +191,7 @@ class Descriptors:
 
     def releasedir(self, handle: FileHandle) -> None:
         """Drop a view."""
-        self._open_directories.pop(handle).close()
+        del self._open_directories[handle]
 
     async def _commit_if_still_empty(self, inode: Inode) -> None:
         await trio.sleep(EMPTY_COMMIT_DELAY_SECONDS)
@@ -173,10 +204,10 @@ class Descriptors:
 
     def _opened(self, inode: Inode, flags: int) -> FileHandle:
         handle = self._next_handle()
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
         inode.handles += 1
-        self._open_files[handle] = _OpenFile(
-            inode, Reader(self._core.blocks), flags & os.O_ACCMODE != os.O_RDONLY
-        )
+        inode.writable_handles += writable
+        self._open_files[handle] = _OpenFile(inode, Reader(self._core.blocks), writable)
         return handle
 
     def _next_handle(self) -> FileHandle:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from s3rolefs.cache.metadata import DIRECTORY, NOTHING, Listing, MetadataCache
+from s3rolefs.cache.metadata import DIRECTORY, NOTHING, Listing, MetadataCache, Sort
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import DIRECTORY_CONTENT_TYPE, Attributes, to_metadata
 from s3rolefs.fs.names import is_showable
@@ -44,14 +44,17 @@ class DirectoryView:
         self._entries: list[DirectoryEntry] = []
         self._held_back: list[ObjectInfo] = []
         self._token: str | None = None
-        self._coming: Listing | None = None
+        self._coming = Listing(began_at_seconds=self.began_at_seconds)
+        self._changes = directories.metadata.follow(self._prefix)
+        self._pages = 0
+        self.is_begun = False
         self._complete = False
         self._loading = trio.Lock()
         # What exists only here; the rest comes from S3.
         self._local = {
             name: None
             for name, child in directory.children.items()
-            if child.writer is not None and child.writer.never_stored
+            if child.holds_unsent() or (child.writer is not None and child.writer.never_stored)
         }
         listing = directories.metadata.listing(self._prefix)
         if listing is not None:
@@ -61,21 +64,16 @@ class DirectoryView:
 
     async def entry(self, place: int) -> DirectoryEntry | None:
         """Return the entry at `place` (from 0), None at the end."""
+        self.is_begun = True
         while place >= len(self._entries) and not self._complete:
             await self._load(at_most=place)
         if not self._complete and place == len(self._entries) - _PAGE_KEYS // 2:
             self._directories.nursery.start_soon(self._load_ahead, len(self._entries))
         return self._entries[place] if place < len(self._entries) else None
 
-    def was_removed(self, entry: DirectoryEntry) -> bool:
-        """Tell whether an entry was removed here after this view's listing began."""
-        changed = self._coming.changed_meanwhile if self._coming is not None else {}
-        return changed.get(entry.name) is NOTHING
-
-    def close(self) -> None:
-        """Stop to follow a listing that was not read to its end."""
-        if self._coming is not None:
-            self._directories.metadata.give_up_listing(self._prefix, self._coming)
+    def changed(self, name: str) -> ObjectInfo | Sort | None:
+        """Return what this mount changed a name to after this view's listing began (None: nothing)."""
+        return self._changes.get(name)
 
     async def _load_ahead(self, place: int) -> None:
         try:
@@ -87,17 +85,20 @@ class DirectoryView:
         async with self._loading:
             if self._complete or len(self._entries) > at_most:
                 return
-            if self._coming is None:
-                self._coming = self._directories.metadata.begin_listing(self._prefix)
+            if not self._pages:
+                # S3 answers with everything that was changed up to now.
+                self.began_at_seconds = self._directories.metadata.now_seconds()
+                self._coming = Listing(began_at_seconds=self.began_at_seconds)
+                self._changes = self._directories.metadata.follow(self._prefix)
             page = await self._directories.store.list_page(self._prefix, token=self._token, limit=_PAGE_KEYS)
             self._token = page.next_token
+            self._pages += 1
             self._take_page(page)
             if page.next_token is None:
-                self._directories.metadata.finish_listing(self._prefix, self._coming)
+                self._directories.metadata.keep_listing(self._prefix, self._coming, self._changes)
                 self._end()
 
     def _take_page(self, page: ListPage) -> None:
-        assert self._coming is not None
         start = len(self._prefix)
         prefixes = dict.fromkeys(prefix[start:-1] for prefix in page.prefixes)
         objects = self._held_back + [info for info in page.objects if info.key != self._prefix]
@@ -170,8 +171,8 @@ class Directories:
         prefix = self.table.directory_prefix(parent)
         info = await self._put_marker(Key(prefix + name + "/"), attributes, only_new=True)
         self.metadata.changed(prefix, name, DIRECTORY)
-        self.metadata.remember(info)
-        self.metadata.finish_listing(info.key, self.metadata.begin_listing(info.key))
+        empty = Listing(began_at_seconds=now_seconds)
+        self.metadata.keep_listing(info.key, empty, self.metadata.follow(info.key))
         known = parent.children.get(name)
         if known is not None:
             self.table.detach(known)
@@ -179,13 +180,15 @@ class Directories:
 
     async def remove(self, directory: Inode) -> None:
         """Remove an empty directory; NOT_EMPTY is decided by the bucket and by files not yet in it."""
+        assert directory.parent is not None
         prefix = self.table.directory_prefix(directory)
-        if any(child.writer is not None for child in directory.children.values()):
+        if directory.holds_unsent():
             raise FileSystemError(Reason.NOT_EMPTY)
         page = await self.store.list_page(prefix, delimiter="", limit=2)
         if any(info.key != prefix for info in page.objects):
             raise FileSystemError(Reason.NOT_EMPTY)
         if page.objects or directory.info is not None:
+            await self.stay_without(directory.parent, directory.name)
             await self.store.delete(Key(prefix))
         self.gone(directory)
 
@@ -195,7 +198,7 @@ class Directories:
         prefix = self.table.directory_prefix(directory)
         self.metadata.forget_below(prefix)
         self.metadata.changed(self.table.directory_prefix(directory.parent), directory.name, NOTHING)
-        self.table.detach(directory)
+        self.table.remove(directory)
 
     async def stay_without(self, directory: Inode, name: str) -> None:
         """Give an implicit directory a marker before its last child goes, so that it stays."""
@@ -205,20 +208,18 @@ class Directories:
         listing = self.metadata.listing(prefix)
         if listing is not None and (listing.objects.keys() | listing.prefixes.keys()) - {name}:
             return
-        page = await self.store.list_page(prefix, limit=3)
-        others = [info.key for info in page.objects if info.key != prefix + name]
-        if others or any(child != prefix + name + "/" for child in page.prefixes):
-            return
         try:
-            await self.make_marker(directory, Key(prefix))
+            page = await self.store.list_page(prefix, limit=3)
+            others = [info.key for info in page.objects if info.key != prefix + name]
+            if not others and all(child == prefix + name + "/" for child in page.prefixes):
+                await self.make_marker(directory, Key(prefix))
         except FileSystemError as error:
-            # A role may be allowed to remove files but not to write markers: the removal was asked for.
+            # A role may remove files but not list, or not write markers: the removal was asked for.
             log.info("no marker was left for %s: %s", self.table.path(directory), error)
 
     async def make_marker(self, directory: Inode, key: Key) -> None:
         """Write a directory's marker object at `key`, with its attributes."""
         directory.info = await self._put_marker(key, directory.attributes, only_new=False)
-        self.metadata.remember(directory.info)
 
     async def _put_marker(self, key: Key, attributes: Attributes, *, only_new: bool) -> ObjectInfo:
         stored_attributes = ObjectAttributes(
@@ -230,7 +231,7 @@ class Directories:
             if error.reason is Reason.PRECONDITION:
                 raise FileSystemError(Reason.EXISTS) from error
             raise
-        return ObjectInfo(
+        info = ObjectInfo(
             key=key,
             size_bytes=0,
             etag=stored.etag,
@@ -238,3 +239,5 @@ class Directories:
             metadata=stored_attributes.metadata,
             headers=stored_attributes.headers,
         )
+        self.metadata.marked(info)
+        return info

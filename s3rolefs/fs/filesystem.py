@@ -17,7 +17,7 @@ from s3rolefs.fs import attributes
 from s3rolefs.fs.core import Core
 from s3rolefs.fs.descriptors import Descriptors
 from s3rolefs.fs.namespace import Namespace
-from s3rolefs.fs.unsent import Unsent, UnsentFolder
+from s3rolefs.fs.unsent import KeptVersion, Unsent, UnsentFolder
 
 if TYPE_CHECKING:
     from s3rolefs.clock import Clock
@@ -64,19 +64,19 @@ class FileSystem:
         """Send everything that is not in S3; what is not sent in time is kept, and returned."""
         inodes = {self._core.table.root, *self._core.table.below(self._core.table.root)}
         inodes |= self.descriptors.inodes()
-        waiting = [inode for inode in inodes if inode.writer is not None and inode.writer.dirty]
+        waiting = [inode for inode in inodes if inode.is_unsent]
         with trio.move_on_after(timeout_seconds):
             async with trio.open_nursery() as nursery:
                 for inode in waiting:
                     nursery.start_soon(self._send_last, inode)
         for inode in waiting:
-            if inode.writer is not None and inode.writer.dirty and not inode.detached:
-                self._core.committer.keep(inode, "the mount ended before S3 had it")
+            if inode.is_unsent and inode.writer is not None:
+                self._core.committer.keeper.keep(inode, inode.writer, "the mount ended before S3 had it")
         return self.unsent()
 
     def unsent(self) -> list[Unsent]:
         """Return what is kept on local disk because S3 does not have it."""
-        return self._core.committer.unsent()
+        return self._core.committer.keeper.unsent()
 
     def close(self) -> None:
         """Free the spool's folder; call it last."""
@@ -84,7 +84,7 @@ class FileSystem:
 
     async def _send_last(self, inode: Inode) -> None:
         delay_seconds = 0.5
-        while inode.writer is not None and inode.writer.dirty and not inode.detached:
+        while inode.is_unsent:
             try:
                 await self._core.commit(inode)
             except FileSystemError as error:
@@ -93,27 +93,34 @@ class FileSystem:
                 delay_seconds = min(2 * delay_seconds, 5.0)
 
     def _take_over_unsent(self) -> None:
+        keeper = self._core.committer.keeper
         for name, kept in self._folder.inherit():
-            path = kept.key[len(self._core.prefix) :]
-            if kept.conflict:
-                log.warning("/%s: a version that lost to somebody else's is still kept (%s)", path, name)
+            path = self._core.table.path_of(kept.key)
+            inode = None if kept.conflict else self._inode_for(kept)
+            if inode is None:
+                log.warning("%s: a version that lost to another one is still kept (%s)", path, name)
+                keeper.note_conflict(name, kept)
                 continue
-            log.warning("/%s was left unsent by an earlier mount and is sent now", path)
-            *directories, component = path.split("/")
-            parent = self._core.table.root
-            for directory in directories:
-                parent = parent.children.get(directory) or self._core.table.add(
-                    parent,
-                    directory,
-                    attributes.of_directory(None, self.files, default_time_ns=self._core.mounted_at_ns),
-                    info=None,
-                    checked_at_seconds=float("-inf"),
-                )
-            if component in parent.children:
-                continue  # two mounts left a version each: the older one was sent first and stays on disk
-            inode = self._core.table.add(
-                parent, component, kept.attributes, info=None, checked_at_seconds=0.0
+            log.warning("%s was left unsent by an earlier mount and is sent now", path)
+            keeper.adopt(inode, self._core.committer.new_writer(inode, empty=not kept.uses_base), name, kept)
+            self._core.committer.begin_retrying(inode)
+
+    def _inode_for(self, kept: KeptVersion) -> Inode | None:
+        """Make the inode of a kept version and those above it; None: another one has its place."""
+        *directories, component = kept.key[len(self._prefix) :].split("/")
+        parent = self._core.table.root
+        for directory in directories:
+            parent = parent.children.get(directory) or self._core.table.add(
+                parent,
+                directory,
+                attributes.of_directory(None, self.files, default_time_ns=self._core.mounted_at_ns),
+                info=None,
+                checked_at_seconds=float("-inf"),
             )
-            inode.version = kept.base_version()
-            self._core.committer.new_writer(inode, empty=not kept.uses_base)
-            self._core.committer.adopt(inode, name, kept)
+        if component in parent.children or not parent.is_directory:
+            return None
+        inode = self._core.table.add(
+            parent, component, kept.attributes, info=None, checked_at_seconds=float("-inf")
+        )
+        inode.version = kept.base_version()
+        return inode

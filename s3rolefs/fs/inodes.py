@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import stat
 import time
+from collections import Counter
 from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -30,10 +31,11 @@ class Inode:
     """Hold what is known of one file or directory.
 
     `info` is what S3 last said of the object (a directory: of its marker, None without one).
-    `lookups` counts the kernel's references, `handles` the open descriptors. `detached` is true
-    when the name is gone or belongs to another inode. `times_were_set`: utimens gave times that S3
-    does not have yet. `lock` orders what changes the content,
-    the attributes or the place; a parent's is taken before a child's.
+    `lookups` counts the kernel's references, `handles` the open descriptors, `writable_handles`
+    those of them that may write. `detached` is true when the name is gone or belongs to another
+    inode; `removed` when it was this mount that took the name away: then nobody waits for the content,
+    while a write to a file whose name somebody else took is STALE. `times_were_set`: utimens gave times that
+    S3 does not have yet. `lock` orders what changes the content, the attributes or the place.
     """
 
     __slots__ = (
@@ -48,9 +50,11 @@ class Inode:
         "name",
         "number",
         "parent",
+        "removed",
         "symlink_target",
         "times_were_set",
         "version",
+        "writable_handles",
         "writer",
     )
 
@@ -73,7 +77,9 @@ class Inode:
         self.children: dict[str, Inode] = {}
         self.lookups = 0
         self.handles = 0
+        self.writable_handles = 0
         self.detached = False
+        self.removed = False
         self.writer: Writer | None = None
         self.times_were_set = False
         self.symlink_target: bytes | None = None
@@ -93,6 +99,22 @@ class Inode:
         if self.writer is not None:
             return self.writer.size_bytes
         return self.version.size_bytes if self.version is not None else 0
+
+    @property
+    def is_unsent(self) -> bool:
+        """Tell whether this inode has content that S3 lacks and that its name still stands for."""
+        return self.writer is not None and self.writer.dirty and not self.detached
+
+    def holds_unsent(self) -> bool:
+        """Tell whether a directory exists because of a file below it that S3 does not have yet."""
+        return any(child.is_unsent or child.holds_unsent() for child in self.children.values())
+
+    def is_within(self, directory: Inode) -> bool:
+        """Tell whether this is `directory` or lies below it."""
+        inode: Inode | None = self
+        while inode is not None and inode is not directory:
+            inode = inode.parent
+        return inode is directory
 
     def took(self, **changes: int) -> None:
         """Replace some of the attributes."""
@@ -124,6 +146,7 @@ class InodeTable:
         self._prefix = prefix
         self.root = root
         self._by_number: dict[InodeNumber, Inode] = {root.number: root}
+        self._promised: Counter[InodeNumber] = Counter()
 
     def get(self, number: InodeNumber) -> Inode:
         """Return a known inode; STALE when the number means nothing (any more)."""
@@ -151,7 +174,11 @@ class InodeTable:
 
     def path(self, inode: Inode) -> str:
         """Return the path below the mount point, for messages."""
-        return "/" + self.key(inode)[len(self._prefix) :]
+        return self.path_of(self.key(inode))
+
+    def path_of(self, key: str) -> str:
+        """Return the path below the mount point that a key has."""
+        return "/" + key[len(self._prefix) :]
 
     def number_for(self, parent: Inode, name: str) -> InodeNumber:
         """Return the number that `name` has, or will have when it is looked up."""
@@ -183,22 +210,28 @@ class InodeTable:
             info=info,
             checked_at_seconds=checked_at_seconds,
         )
+        inode.lookups = self._promised.pop(inode.number, 0)
         self._by_number[inode.number] = inode
         parent.children[name] = inode
         return inode
 
     def detach(self, inode: Inode) -> None:
-        """Take an inode off its name; open descriptors keep it."""
+        """Take an inode off its name, which belongs to somebody else's version now."""
         if inode.parent is not None and inode.parent.children.get(inode.name) is inode:
             del inode.parent.children[inode.name]
         inode.detached = True
         self.drop_if_unused(inode)
 
+    def remove(self, inode: Inode) -> None:
+        """Take an inode off its name because this mount removed it; open descriptors go on with it."""
+        inode.removed = True
+        self.detach(inode)
+
     def move(self, inode: Inode, parent: Inode, name: str) -> None:
         """Give an inode another name; what had that name is detached first."""
         there = parent.children.get(name)
         if there is not None and there is not inode:
-            self.detach(there)
+            self.remove(there)
         assert inode.parent is not None
         old_parent = inode.parent
         del old_parent.children[inode.name]
@@ -207,13 +240,27 @@ class InodeTable:
         parent.children[name] = inode
         self.drop_if_unused(old_parent)
 
-    def forget(self, number: InodeNumber, count: int) -> None:
-        """Take back `count` of the kernel's references (an unknown number is no error)."""
+    def promise(self, number: InodeNumber) -> None:
+        """Count a reference to a number that a listing names without attributes: it will be forgotten.
+
+        The kernel (fs/fuse/readdir.c, `fuse_direntplus_link`) refuses such an entry and sends a FORGET.
+        """
         inode = self._by_number.get(number)
         if inode is not None:
-            # An entry that a listing named without attributes is forgotten without having been looked up.
+            inode.lookups += 1
+        else:
+            self._promised[number] += 1
+
+    def forget(self, number: InodeNumber, count: int) -> None:
+        """Take back `count` of the kernel's references."""
+        inode = self._by_number.get(number)
+        if inode is not None:
             inode.lookups = max(0, inode.lookups - count)
             self.drop_if_unused(inode)
+        elif self._promised[number] > count:
+            self._promised[number] -= count
+        else:
+            del self._promised[number]
 
     def drop_if_unused(self, inode: Inode) -> None:
         """Forget an inode that neither the kernel nor a descriptor nor unsent data needs."""

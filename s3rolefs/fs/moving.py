@@ -22,6 +22,7 @@ from s3rolefs.model import Key, ObjectInfo, Stored
 from s3rolefs.s3.store import BatchDeleteLimit, ObjectAttributes, ObjectStore
 
 if TYPE_CHECKING:
+    from s3rolefs.cache.blocks import ObjectVersion
     from s3rolefs.clock import Clock
     from s3rolefs.fs.commit import Committer
     from s3rolefs.fs.directories import Directories
@@ -53,38 +54,41 @@ class Mover:
     async def move_file(self, inode: Inode, parent: Inode, name: str, *, overwrite: bool) -> None:
         """Give a file another name; the caller holds its lock and has saved an open target's bytes."""
         await self._committer.commit(inode)
-        assert inode.parent is not None
-        assert inode.version is not None
+        if inode.parent is None or inode.version is None or inode.info is None or inode.detached:
+            raise FileSystemError(Reason.STALE, "the object was changed by somebody else")
         old_parent, old_name, old = inode.parent, inode.name, inode.version
         target = Key(self._table.directory_prefix(parent) + name)
         try:
             stored = await self._committer.copy_to(inode, target, if_none_match=not overwrite)
+            moved = replace(old, key=target, etag=stored.etag)
+            # Who reads the file goes on at the new place.
+            _point(inode, moved)
+            await self._directories.stay_without(old_parent, old_name)
+            await self._store.delete(old.key)
         except FileSystemError as error:
+            _point(inode, old)
+            self._doubt(old_parent, old_name)
+            self._doubt(parent, name)
             if error.reason is Reason.PRECONDITION and not overwrite:
                 raise FileSystemError(Reason.EXISTS) from error
             if error.reason in (Reason.PRECONDITION, Reason.NOT_FOUND):
                 raise FileSystemError(Reason.STALE, "the object was changed by somebody else") from error
             raise
-        await self._directories.stay_without(old_parent, old_name)
-        await self._store.delete(old.key)
         self._metadata.changed(self._table.directory_prefix(old_parent), old_name, NOTHING)
         self._table.move(inode, parent, name)
-        info = inode.info
-        assert info is not None
-        moved = replace(
-            info,
+        info = replace(
+            inode.info,
             key=target,
             etag=stored.etag,
-            last_modified_ns=stored.last_modified_ns or info.last_modified_ns,
+            last_modified_ns=stored.last_modified_ns or inode.info.last_modified_ns,
             version_id=stored.version_id,
         )
-        self._committer.stored(inode, moved, replace(old, key=target, etag=stored.etag))
-        if inode.writer is not None and inode.version is not None:
-            inode.writer.committed(inode.writer.revision, inode.version)
+        self._committer.stored(inode, info, moved)
 
     async def move_directory(self, inode: Inode, parent: Inode, name: str, *, overwrite: bool) -> None:
-        """Give a directory another name; the caller keeps everybody else out of the tree."""
-        assert inode.parent is not None
+        """Give a directory another name; the caller keeps everybody else out of what is below it."""
+        if inode.parent is None or inode.detached:
+            raise FileSystemError(Reason.STALE, "the directory is gone")
         for child in self._table.below(inode):
             async with child.lock:
                 await self._committer.commit(child)
@@ -96,43 +100,69 @@ class Mover:
         if page.objects and not overwrite:
             raise FileSystemError(Reason.EXISTS)
         objects = await self._objects_below(old_prefix)
+        begun: list[Key] = []
         copied: dict[Key, Stored] = {}
 
         async def copy(info: ObjectInfo) -> None:
             target = Key(new_prefix + info.key[len(old_prefix) :])
+            begun.append(target)
             copied[target] = await self._copy(info, target)
 
         try:
             await for_each(objects, copy, limit=_COPIES_AT_ONCE)
             if not any(info.key == old_prefix for info in objects):
                 # The new place exists as a directory also when the old one was implicit and empty.
+                begun.append(Key(new_prefix))
                 await self._directories.make_marker(inode, Key(new_prefix))
-        except FileSystemError:
+        except FileSystemError as error:
             log.error("moving %s stopped half-way: all files are still at the old place", old_prefix)
-            await self._delete(list(copied))
+            self._forget_below(inode, parent, name)
+            self._doubt(parent, name)
+            there_before = {info.key for info in page.objects}
+            await self._take_back([key for key in begun if key not in there_before])
+            if error.reason is Reason.PRECONDITION:
+                raise FileSystemError(Reason.STALE, "an object was changed meanwhile") from error
             raise
-        await self._directories.stay_without(inode.parent, inode.name)
-        await self._delete([info.key for info in objects])
-        self._settle(inode, parent, name, copied)
-
-    def _settle(self, inode: Inode, parent: Inode, name: str, copied: dict[Key, Stored]) -> None:
-        assert inode.parent is not None
-        self._metadata.forget_below(self._table.directory_prefix(inode))
-        self._metadata.forget_below(self._table.directory_prefix(parent) + name + "/")
+        self._point_below(inode, old_prefix, new_prefix, copied)
+        try:
+            await self._directories.stay_without(inode.parent, inode.name)
+            await self._delete([info.key for info in objects])
+        except FileSystemError:
+            log.error("%s was copied to %s, but not all of it was removed", old_prefix, new_prefix)
+            self._forget_below(inode, parent, name)
+            self._doubt(parent, name)
+            raise
+        self._forget_below(inode, parent, name)
         self._metadata.changed(self._table.directory_prefix(inode.parent), inode.name, NOTHING)
         self._metadata.changed(self._table.directory_prefix(parent), name, DIRECTORY)
         self._table.move(inode, parent, name)
+
+    def _point_below(
+        self, directory: Inode, old_prefix: str, new_prefix: str, copied: dict[Key, Stored]
+    ) -> None:
+        """Let everything known below a directory refer to the copies."""
         now_seconds = self._clock.boot_seconds()
-        for moved in [inode, *self._table.below(inode)]:
-            key = self._table.key(moved)
-            etag = copied[key].etag if key in copied else ""
-            if moved.info is not None:
-                moved.info = replace(moved.info, key=key, etag=etag)
-            if moved.version is not None:
-                moved.version = replace(moved.version, key=key, etag=etag)
-                if moved.writer is not None:
-                    moved.writer.committed(moved.writer.revision, moved.version)
-            moved.checked_at_seconds = now_seconds
+        for inode in [directory, *self._table.below(directory)]:
+            key = Key(new_prefix + self._table.key(inode)[len(old_prefix) :])
+            stored = copied.get(key)
+            if stored is None:
+                continue  # not in S3 (yet), or an implicit directory
+            inode.checked_at_seconds = now_seconds
+            if inode.info is not None:
+                inode.info = replace(inode.info, key=key, etag=stored.etag, version_id=stored.version_id)
+            if inode.version is not None:
+                _point(inode, replace(inode.version, key=key, etag=stored.etag))
+
+    def _forget_below(self, inode: Inode, parent: Inode, name: str) -> None:
+        assert inode.parent is not None
+        self._metadata.forget_below(self._table.directory_prefix(inode))
+        self._metadata.forget_below(self._table.directory_prefix(parent) + name + "/")
+
+    def _doubt(self, parent: Inode, name: str) -> None:
+        self._metadata.doubt(self._table.directory_prefix(parent), name)
+        child = parent.children.get(name)
+        if child is not None:
+            child.checked_at_seconds = float("-inf")
 
     async def _objects_below(self, prefix: str) -> list[ObjectInfo]:
         objects: list[ObjectInfo] = []
@@ -146,12 +176,21 @@ class Mover:
 
     async def _copy(self, info: ObjectInfo, target: Key) -> Stored:
         version = version_of(info)
-        if info.size_bytes <= SINGLE_COPY_LIMIT_BYTES:
+        is_large = info.size_bytes > SINGLE_COPY_LIMIT_BYTES
+        if info.storage_class in ("", "STANDARD") and not is_large:
             return await self._store.copy(info.key, target, if_match=info.etag)
+        # S3 does not copy the storage class by itself, nor anything beside the bytes with a copy in parts.
         full = await self._store.head(info.key)
-        attributes = ObjectAttributes(metadata=full.metadata or {}, headers=full.headers or {})
-        parts = plan_parts(version.size_bytes, version.size_bytes, Ranges())
+        headers = dict(full.headers or {}) | {"x-amz-storage-class": info.storage_class or "STANDARD"}
+        attributes = ObjectAttributes(metadata=full.metadata or {}, headers=headers)
+        parts = plan_parts(version.size_bytes, version.size_bytes, Ranges()) if is_large else None
         return await copy_object(self._store, version, target, attributes, parts, replace_attributes=True)
+
+    async def _take_back(self, keys: list[Key]) -> None:
+        try:
+            await self._delete(keys)
+        except FileSystemError as error:
+            log.error("copies that were made already are left: %s", error)
 
     async def _delete(self, keys: list[Key]) -> None:
         with trio.CancelScope(shield=True):
@@ -165,3 +204,10 @@ class Mover:
                         key=failures[0].key,
                         code=failures[0].code,
                     )
+
+
+def _point(inode: Inode, version: ObjectVersion) -> None:
+    """Let an inode, and the writer above it, refer to the same content elsewhere."""
+    inode.version = version
+    if inode.writer is not None:
+        inode.writer.rebase(version)

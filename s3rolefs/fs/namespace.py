@@ -50,6 +50,10 @@ class Namespace:
         """Take back references."""
         self._core.table.forget(number, count)
 
+    def fresh_seconds(self, inode: Inode) -> float:
+        """Return for how long what is known of an inode may still be believed."""
+        return self._core.tree.fresh_seconds(inode)
+
     async def getattr(self, number: InodeNumber) -> Inode:
         """Return an inode with attributes as fresh as the options say."""
         inode = self._core.table.get(number)
@@ -64,7 +68,7 @@ class Namespace:
         """Change attributes or the size; they ride on an upload that is due anyway."""
         inode = self._core.table.get(number)
         self._core.check_writable()
-        async with self._core.tree_lock.shared(), inode.lock:
+        async with self._core.tree_lock.shared(inode), inode.lock:
             if changes.size_bytes is not None:
                 await self._core.truncate(inode, changes.size_bytes, commit=handle is None)
             before = inode.attributes
@@ -74,7 +78,7 @@ class Namespace:
             writer = inode.writer
             if writer is not None and writer.dirty:
                 writer.touch()
-            elif not inode.detached and changes.names_attributes():
+            elif changes.names_attributes():
                 try:
                     await self._core.committer.store_attributes(inode)
                 except FileSystemError:
@@ -114,7 +118,9 @@ class Namespace:
         self._core.check_writable()
         directory = self._core.directory(parent)
         component = component_of(name, self._core.table.directory_prefix(directory), creating=True)
-        async with self._core.tree_lock.shared():
+        if self._core.known(parent, name) is not None:
+            raise FileSystemError(Reason.EXISTS)
+        async with self._core.tree_lock.shared(directory):
             inode = await self._core.directories.make(
                 directory,
                 component,
@@ -132,14 +138,14 @@ class Namespace:
         inode = await self._child(directory, name)
         if inode.is_directory:
             raise FileSystemError(Reason.IS_DIRECTORY)
-        async with self._core.tree_lock.shared(), inode.lock:
+        async with self._core.tree_lock.shared(inode), inode.lock:
             await self._save_bytes_of_open(inode)
-            if inode.version is not None:
+            if inode.version is not None or (inode.writer is not None and inode.writer.doubt is not None):
                 await self._core.directories.stay_without(directory, inode.name)
                 await self._core.store.delete(self._core.table.key(inode))
             self._core.metadata.changed(self._core.table.directory_prefix(directory), inode.name, NOTHING)
-            self._core.committer.discard(inode)
-            self._core.table.detach(inode)
+            self._core.committer.keeper.forget(inode)
+            self._core.table.remove(inode)
             await self._core.committer.close_writer_if_unused(inode)
         inode.took(ctime_ns=time.time_ns())
         directory.children_changed()
@@ -151,7 +157,7 @@ class Namespace:
         inode = await self._child(directory, name)
         if not inode.is_directory:
             raise FileSystemError(Reason.NOT_DIRECTORY)
-        async with self._core.tree_lock.shared(), inode.lock:
+        async with self._core.tree_lock.shared(inode), inode.lock:
             await self._core.directories.remove(inode)
         directory.children_changed()
 
@@ -177,20 +183,19 @@ class Namespace:
         if target is not None and inode.is_directory != target.is_directory:
             raise FileSystemError(Reason.IS_DIRECTORY if target.is_directory else Reason.NOT_DIRECTORY)
         if inode.is_directory:
-            ancestor: Inode | None = new_directory
-            while ancestor is not None:
-                if ancestor is inode:
-                    raise FileSystemError(Reason.INVALID, "a directory cannot move below itself")
-                ancestor = ancestor.parent
-            async with self._core.tree_lock.moving():
+            if new_directory.is_within(inode):
+                raise FileSystemError(Reason.INVALID, "a directory cannot move below itself")
+            async with self._core.tree_lock.moving(inode):
+                if target is not None and target.holds_unsent():
+                    raise FileSystemError(Reason.NOT_EMPTY)
                 await self._core.mover.move_directory(inode, new_directory, component, overwrite=overwrite)
         else:
-            async with self._core.tree_lock.shared(), _locks(inode, target):
+            async with self._core.tree_lock.shared(inode, new_directory), _locks(inode, target):
                 if target is not None:
                     await self._save_bytes_of_open(target)
-                    self._core.committer.discard(target)
                 await self._core.mover.move_file(inode, new_directory, component, overwrite=overwrite)
                 if target is not None:
+                    self._core.committer.keeper.forget(target)
                     await self._core.committer.close_writer_if_unused(target)
         inode.took(ctime_ns=time.time_ns())
         directory.children_changed()
@@ -198,25 +203,30 @@ class Namespace:
 
     async def _store_new(self, inode: Inode, content: bytes) -> None:
         """Store a file made without a descriptor; it then has the reference of its answer."""
-        assert inode.writer is not None
+        writer = inode.writer
+        assert writer is not None
         inode.lookups += 1
-        async with self._core.tree_lock.shared(), inode.lock:
-            await inode.writer.write(0, content, lambda: self._core.committer.begin_stream(inode))
+        async with self._core.tree_lock.shared(inode), inode.lock:
             try:
-                await self._core.committer.commit(inode)
-            except FileSystemError:
+                await writer.write(0, content, lambda: None)
+                await self._core.committer.commit(inode, keep=False)
+            except BaseException:
                 inode.lookups -= 1
-                self._core.committer.discard(inode)
-                self._core.table.detach(inode)
+                self._core.table.remove(inode)
                 raise
             finally:
                 await self._core.committer.close_writer_if_unused(inode)
 
     async def _save_bytes_of_open(self, inode: Inode) -> None:
         """Bring an open file's bytes here before its object goes away."""
-        if inode.handles and (inode.version is not None or inode.writer is not None):
+        if inode.handles and not inode.detached and (inode.version is not None or inode.writer is not None):
             writer = inode.writer or self._core.committer.new_writer(inode, empty=inode.version is None)
-            await writer.bring(0, writer.size_bytes)
+            try:
+                await writer.bring(0, writer.size_bytes)
+            except FileSystemError as error:
+                # What cannot be read now could not be read later either: the name goes all the same.
+                if error.reason not in (Reason.STALE, Reason.ACCESS_DENIED, Reason.ARCHIVED):
+                    raise
 
     async def _child(self, directory: Inode, name: bytes) -> Inode:
         prefix = self._core.table.directory_prefix(directory)

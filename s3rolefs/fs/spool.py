@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MEMORY_LIMIT_BYTES = MIB
+_COPY_BYTES = 64 * MIB
 
 
 class Spool:
@@ -59,7 +60,8 @@ class Spool:
         if self._memory is not None and new_size > MEMORY_LIMIT_BYTES:
             self._move_to_file()
         if self._fd >= 0 and os.fstat(self._fd).st_size < new_size:
-            os.ftruncate(self._fd, new_size)
+            with _disk_full():
+                os.ftruncate(self._fd, new_size)
         self.present.add(old_size, new_size)
         self.changed.add(old_size, new_size)
 
@@ -86,18 +88,24 @@ class Spool:
         return self._memory is not None
 
     def keep(self, path: Path, size: int) -> None:
-        """Save the first `size` bytes as a file (0600) that outlives the mount."""
+        """Save the first `size` bytes as a file (0600) that outlives the mount, or bring that up to date."""
         if self._memory is not None:
             self._move_to_file()
-        os.ftruncate(self._fd, size)
+        with _disk_full():
+            os.ftruncate(self._fd, size)
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(self._fd)):
+            return
         try:
-            # man 2 open, O_TMPFILE: the way to give a nameless file a name.
-            os.link(f"/proc/self/fd/{self._fd}", path, follow_symlinks=True)
+            # man 2 open, O_TMPFILE: the way to give a nameless file a name. Python calls linkat(2), which
+            # follows the link in /proc, only when it is given a directory (which an absolute path ignores).
+            os.link(f"/proc/self/fd/{self._fd}", path, src_dir_fd=self._fd, follow_symlinks=True)
         except OSError:
-            with open(path, "xb", opener=_private) as target:
-                os.lseek(self._fd, 0, os.SEEK_SET)
-                while os.sendfile(target.fileno(), self._fd, None, 64 * MIB):
-                    pass
+            draft = path.with_suffix(".draft")
+            with _disk_full(), open(draft, "wb", opener=_private) as target:
+                position = 0
+                while sent := os.sendfile(target.fileno(), self._fd, position, _COPY_BYTES):
+                    position += sent
+            draft.rename(path)
 
     def adopt(self, path: Path, present: list[tuple[int, int]], changed: list[tuple[int, int]]) -> None:
         """Go on with a file that an earlier mount kept."""

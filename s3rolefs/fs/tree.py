@@ -53,41 +53,68 @@ class Tree:
 
     def is_fresh(self, inode: Inode) -> bool:
         """Tell whether nothing needs to be asked about an inode: local changes always win."""
-        if inode.parent is None or inode.detached or (inode.writer is not None and inode.writer.dirty):
-            return True
-        return self._clock.boot_seconds() - inode.checked_at_seconds < self._files.metadata_ttl_seconds
+        return inode.parent is None or inode.detached or inode.is_unsent or self.fresh_seconds(inode) > 0
+
+    def fresh_seconds(self, inode: Inode) -> float:
+        """Return for how long what is known of an inode may still be believed."""
+        if inode.parent is None or inode.removed or inode.is_unsent:
+            return self._files.metadata_ttl_seconds
+        if inode.detached:
+            return 0.0
+        age_seconds = self._clock.boot_seconds() - inode.checked_at_seconds
+        return max(0.0, self._files.metadata_ttl_seconds - age_seconds)
 
     async def lookup(self, parent: Inode, name: str) -> Inode:
         """Return the inode of a name; NOT_FOUND."""
-        known = parent.children.get(name)
-        if known is not None and self.is_fresh(known):
-            return known
-        began_at_seconds = self._clock.boot_seconds()
-        try:
-            directory, info = await self._resolve(self._table.directory_prefix(parent), name)
-        except FileSystemError as error:
-            if error.reason is Reason.NOT_FOUND and known is not None and _holds_unsent(known):
+        while True:
+            known = parent.children.get(name)
+            if known is not None and self.is_fresh(known):
                 return known
-            raise
-        return self.adopt(parent, name, info, directory=directory, checked_at_seconds=began_at_seconds)
+            began_at_seconds = self._clock.boot_seconds()
+            prefix = self._table.directory_prefix(parent)
+            changes = self._metadata.follow(prefix)
+            try:
+                found = await self._resolve(prefix, name)
+            except FileSystemError as error:
+                if error.reason is not Reason.NOT_FOUND:
+                    raise
+                found = None
+            if changes.get(name) is not None or self._table.directory_prefix(parent) != prefix:
+                continue  # the answer is older than what this mount did meanwhile
+            if found is not None:
+                directory, info = found
+                return self.adopt(
+                    parent, name, info, directory=directory, checked_at_seconds=began_at_seconds
+                )
+            known = parent.children.get(name)
+            if known is None:
+                raise FileSystemError(Reason.NOT_FOUND)
+            if known.is_unsent or known.holds_unsent():
+                return known
+            self._table.detach(known)
+            raise FileSystemError(Reason.NOT_FOUND)
 
     async def revalidate(self, inode: Inode) -> None:
         """Make sure an inode is still what its name stands for; STALE when it is not.
 
         The kernel answers STALE from an open by looking the name up again, once.
         """
-        if self.is_fresh(inode) or inode.parent is None:
+        if inode.parent is None or inode.removed:
             return
-        try:
-            found = await self.lookup(inode.parent, inode.name)
-        except FileSystemError as error:
-            if error.reason is not Reason.NOT_FOUND:
-                raise
-            if not inode.detached:
-                self._table.detach(inode)
-            raise FileSystemError(Reason.STALE, "the object is gone") from None
-        if found is not inode:
-            raise FileSystemError(Reason.STALE, "the object was replaced")
+        if not self.is_fresh(inode):
+            try:
+                await self.lookup(inode.parent, inode.name)
+            except FileSystemError as error:
+                if error.reason is not Reason.NOT_FOUND:
+                    raise
+        if inode.detached and not inode.removed:
+            raise FileSystemError(Reason.STALE, "the object was replaced or removed by somebody else")
+
+    def doubt(self, inode: Inode) -> None:
+        """Make the next look-up of an inode's name ask S3, whatever is remembered."""
+        if inode.parent is not None:
+            inode.checked_at_seconds = float("-inf")
+            self._metadata.doubt(self._table.directory_prefix(inode.parent), inode.name)
 
     def adopt(
         self,
@@ -100,10 +127,8 @@ class Tree:
     ) -> Inode:
         """Return the inode for what S3 says a name is: the known one, or another when it is another."""
         known = parent.children.get(name)
-        if known is not None and known.writer is not None and known.writer.dirty:
-            return known  # written here while S3 was being asked
-        if known is not None and known.checked_at_seconds > checked_at_seconds:
-            return known  # stored here while S3 was being asked
+        if known is not None and (known.is_unsent or known.checked_at_seconds > checked_at_seconds):
+            return known  # written or stored here while S3 was being asked
         decoded = self._attributes(info, directory=directory)
         if known is not None:
             if self._is_same(known, info, decoded):
@@ -128,6 +153,7 @@ class Tree:
                 break
             await asked.wait()
         asked = self._asked[listed.key] = trio.Event()
+        changes = self._metadata.changes
         try:
             info = await self._store.head(listed.key)
         except FileSystemError as error:
@@ -135,13 +161,13 @@ class Tree:
                 raise
             return listed
         else:
-            self._metadata.remember(info)
+            self._metadata.remember(info, changes)
             return info
         finally:
             del self._asked[listed.key]
             asked.set()
 
-    def known_attributes(self, parent: Inode, name: str, listed: ObjectInfo) -> ObjectInfo | None:
+    def known_attributes(self, listed: ObjectInfo) -> ObjectInfo | None:
         """Return a listed object's full description if no request is needed for it."""
         return listed if self._files.metadata_from_listing else self._metadata.full(listed)
 
@@ -193,6 +219,7 @@ class Tree:
 
     async def _ask(self, prefix: str, name: str) -> tuple[bool, ObjectInfo | None]:
         key = Key(prefix + name)
+        changes = self._metadata.changes
         head: ObjectInfo | FileSystemError | None = None
         page: ListPage | FileSystemError | None = None
 
@@ -216,15 +243,15 @@ class Tree:
         if isinstance(page, ListPage) and page.objects:
             marked = page.objects[0].key == key + "/"
             return True, await self._marker(Key(key + "/")) if marked else None
+        if isinstance(page, FileSystemError) and page.reason is not Reason.ACCESS_DENIED:
+            raise page
         if isinstance(head, ObjectInfo):
-            self._metadata.remember(head)
+            self._metadata.remember(head, changes)
             return False, head
         assert isinstance(head, FileSystemError)
         if head.reason is not Reason.ACCESS_DENIED:
             raise head
         if isinstance(page, FileSystemError):
-            if page.reason is not Reason.ACCESS_DENIED:
-                raise page
             self._say_list_denied(prefix)
             # Without s3:ListBucket S3 does not say if a key exists; a role that may only write needs "no".
             raise FileSystemError(Reason.NOT_FOUND)
@@ -240,13 +267,14 @@ class Tree:
     async def _marker(self, key: Key) -> ObjectInfo | None:
         if self._files.metadata_from_listing:
             return None
+        changes = self._metadata.changes
         try:
             info = await self._store.head(key)
         except FileSystemError as error:
             if error.reason in (Reason.NOT_FOUND, Reason.ACCESS_DENIED):
                 return None
             raise
-        self._metadata.remember(info)
+        self._metadata.remember(info, changes)
         return info
 
     def _walk_on(self, listing: Listing, name: str) -> None:
@@ -270,8 +298,3 @@ class Tree:
             log.warning(
                 "the role lacks s3:ListBucket below %r: files can be used by name, but not listed", prefix
             )
-
-
-def _holds_unsent(directory: Inode) -> bool:
-    """Tell whether a directory exists because of a file below it that S3 does not have yet."""
-    return any(child.writer is not None or _holds_unsent(child) for child in directory.children.values())

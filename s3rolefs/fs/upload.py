@@ -75,6 +75,16 @@ async def send_parts(
         raise
 
 
+class _Running:
+    """Follow one part that is on its way."""
+
+    __slots__ = ("done", "scope")
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.scope = trio.CancelScope()
+
+
 class StreamingUpload:
     """Send full parts of a file while a sequential writer is still adding to it.
 
@@ -94,7 +104,7 @@ class StreamingUpload:
         self._begun = trio.Lock()
         self._sent: dict[int, UploadedPart] = {}
         self._stale: set[int] = set()
-        self._running: dict[int, trio.Event] = {}
+        self._running: dict[int, _Running] = {}
         self._next = 1
         self._available_bytes = 0
         self._closing = False
@@ -107,7 +117,7 @@ class StreamingUpload:
             if part.offset + part.length > available_bytes:
                 return
             self._next += 1
-            self._running[part.number] = trio.Event()
+            self._running[part.number] = _Running()
             self._nursery.start_soon(self._send_early, part)
 
     async def about_to_change(self, start: int, end: int) -> None:
@@ -117,7 +127,7 @@ class StreamingUpload:
         while number < self._next and stream_part(number).offset < end:
             running = self._running.get(number)
             if running is not None:
-                await running.wait()
+                await running.done.wait()
             self._stale.add(number)
             number += 1
 
@@ -145,6 +155,8 @@ class StreamingUpload:
     async def abort(self) -> None:
         """Give the upload up."""
         with trio.CancelScope(shield=True):
+            for running in self._running.values():
+                running.scope.cancel()
             await self._settle()
             if self._upload_id is not None:
                 await _abort(self._store, self.key, self._upload_id)
@@ -152,16 +164,17 @@ class StreamingUpload:
     async def _settle(self) -> None:
         self._closing = True
         while self._running:
-            await next(iter(self._running.values())).wait()
+            await next(iter(self._running.values())).done.wait()
 
     async def _send_early(self, part: Part) -> None:
         try:
-            await self._send(part)
+            with self._running[part.number].scope:
+                await self._send(part)
         except FileSystemError:
             # Not reported here: `finish` sends the part again and reports what it meets.
             self._stale.add(part.number)
         finally:
-            self._running.pop(part.number).set()
+            self._running.pop(part.number).done.set()
         self.advance(self._available_bytes)
 
     async def _send(self, part: Part) -> None:

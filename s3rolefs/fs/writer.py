@@ -6,6 +6,7 @@ changed or asked for stay in S3. The caller holds the inode's lock around everyt
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from s3rolefs.cache.buffers import BLOCK_BYTES
@@ -29,11 +30,21 @@ _STREAM_FROM_BYTES = 2 * PART_BYTES
 _FETCH_BLOCKS = 8
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """Describe one attempt to store a file: its ctime, in nanoseconds, is nobody else's."""
+
+    revision: int
+    size_bytes: int
+    ctime: str
+
+
 class Writer:
     """Collect writes over a base version (None: the file is new or was emptied).
 
     `revision` grows with each change of the content or of what rides on its upload;
-    `committed_revision` is what S3 has (-1: nothing yet, not even an empty object).
+    `committed_revision` is what S3 has (-1: nothing yet, not even an empty object). `doubt` is an
+    attempt of which nobody knows whether S3 took it.
     """
 
     def __init__(
@@ -56,6 +67,7 @@ class Writer:
         self.size_bytes = self._base_limit
         self.revision = 0
         self.committed_revision = -1 if new else 0
+        self.doubt: Attempt | None = None
 
     @property
     def dirty(self) -> bool:
@@ -145,6 +157,7 @@ class Writer:
         if self._stream is not None:
             stream, self._stream = self._stream, None
             if self.size_bytes >= _STREAM_FROM_BYTES and stream.key == key:
+                self._attempt(stream.attributes)
                 try:
                     stored = await stream.finish(
                         self.size_bytes, if_match=if_match, if_none_match=if_none_match
@@ -154,6 +167,7 @@ class Writer:
                     raise
                 return stored, stream.attributes
             await stream.abort()
+        self._attempt(attributes)
         if self.size_bytes < SINGLE_PUT_LIMIT_BYTES:
             await self.bring(0, self.size_bytes)
             body = self.spool.span(0, self.size_bytes)
@@ -178,12 +192,21 @@ class Writer:
         )
         return stored, attributes
 
-    def committed(self, revision: int, version: ObjectVersion) -> None:
-        """Note that S3 has everything up to `revision`, as `version`."""
-        self.committed_revision = revision
+    def _attempt(self, attributes: ObjectAttributes) -> None:
+        ctime = attributes.metadata["ctime"]
+        self.doubt = Attempt(revision=self.revision, size_bytes=self.size_bytes, ctime=ctime)
+
+    def committed(self, version: ObjectVersion) -> None:
+        """Note that S3 has everything, as `version`."""
+        self.committed_revision = self.revision
         self._base = version
         self._base_limit = version.size_bytes
         self.spool.changed.clear()
+
+    def rebase(self, version: ObjectVersion) -> None:
+        """Note that S3 has the content below the changes under another name or ETag."""
+        self._base = version
+        self.committed_revision = max(self.committed_revision, 0)
 
     def adopt(self, data: Path, kept: KeptVersion) -> None:
         """Take over what an earlier mount kept."""

@@ -6,6 +6,7 @@ import errno
 import functools
 import logging
 import os
+import stat
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -35,6 +36,7 @@ _QUIET = frozenset(
     (Reason.NOT_FOUND, Reason.EXISTS, Reason.NOT_EMPTY, Reason.NOT_DIRECTORY, Reason.IS_DIRECTORY)
 )
 _RENAME_NOREPLACE = 1
+_DOTS = (pyfuse3.FileNameT(b"."), pyfuse3.FileNameT(b".."))
 
 
 def _answered(request: Request[P, R]) -> Request[P, R]:
@@ -68,7 +70,6 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self._names = filesystem.names
         self._descriptors = filesystem.descriptors
-        self._attribute_seconds = filesystem.files.metadata_ttl_seconds
         self._negative_seconds = filesystem.files.negative_ttl_seconds
 
     @_answered
@@ -225,21 +226,26 @@ class Operations(pyfuse3.Operations):
 
     @_answered
     async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        place = start_id
-        while (found := await self._descriptors.entry(FileHandle(fh), place)) is not None:
+        handle = FileHandle(fh)
+        # The kernel keeps nothing of these two, and takes no reference.
+        for place, number in enumerate(self._descriptors.dots(handle)):
+            if start_id <= place and not pyfuse3.readdir_reply(
+                token, _DOTS[place], _unlinked(number, stat.S_IFDIR), place + 1
+            ):
+                return
+        place = max(0, start_id - len(_DOTS))
+        while (found := await self._descriptors.entry(handle, place)) is not None:
             entry, place = found
-            known = self._descriptors.listed(FileHandle(fh), entry)
+            known = self._descriptors.listed(handle, entry)
             if isinstance(known, Inode):
-                attributes = self._entry(known)
+                number, attributes = known.number, self._entry(known)
             else:
                 # Mode 0: DT_UNKNOWN, nothing is kept, and the kernel looks it up when somebody asks.
-                attributes = pyfuse3.EntryAttributes()
-                attributes.st_ino = pyfuse3.InodeT(known)
-                attributes.st_mode = pyfuse3.ModeT(0)
-            if not pyfuse3.readdir_reply(token, pyfuse3.FileNameT(entry.name.encode()), attributes, place):
+                number, attributes = known, _unlinked(known, 0)
+            name = pyfuse3.FileNameT(entry.name.encode())
+            if not pyfuse3.readdir_reply(token, name, attributes, place + len(_DOTS)):
                 return
-            if isinstance(known, Inode):
-                known.lookups += 1
+            self._descriptors.promise(number)
 
     @_answered
     async def releasedir(self, fh: pyfuse3.FileHandleT) -> None:
@@ -263,7 +269,7 @@ class Operations(pyfuse3.Operations):
         size_bytes = inode.size_bytes
         entry.st_ino = pyfuse3.InodeT(inode.number)
         entry.generation = 0
-        entry.entry_timeout = entry.attr_timeout = self._attribute_seconds
+        entry.entry_timeout = entry.attr_timeout = self._names.fresh_seconds(inode)
         entry.st_mode = pyfuse3.ModeT(attributes.mode)
         entry.st_nlink = 0 if inode.detached and not inode.is_directory else 1
         entry.st_uid = attributes.uid
@@ -275,6 +281,14 @@ class Operations(pyfuse3.Operations):
         entry.st_ctime_ns = attributes.ctime_ns
         entry.st_atime_ns = attributes.atime_ns
         return entry
+
+
+def _unlinked(number: InodeNumber, mode: int) -> pyfuse3.EntryAttributes:
+    """Return what a listing says of an entry that the kernel is not to keep."""
+    attributes = pyfuse3.EntryAttributes()
+    attributes.st_ino = pyfuse3.InodeT(number)
+    attributes.st_mode = pyfuse3.ModeT(mode)
+    return attributes
 
 
 def _caller(ctx: pyfuse3.RequestContext) -> Caller:

@@ -1,0 +1,62 @@
+"""Describe an inode's object: what is stored beside its bytes, and what S3 will say of it then."""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import TYPE_CHECKING
+
+from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.attributes import DIRECTORY_CONTENT_TYPE, to_metadata
+from s3rolefs.model import Key, ObjectInfo, Stored
+from s3rolefs.s3.store import ObjectAttributes
+
+if TYPE_CHECKING:
+    from s3rolefs.fs.inodes import Inode
+
+# Amazon S3 user guide, "Working with object metadata": 2 KB of user metadata, names and values.
+METADATA_LIMIT_BYTES = 2048
+_TIMES = ("mtime", "ctime", "atime")
+
+
+def object_attributes(inode: Inode) -> ObjectAttributes:
+    """Return what to store beside an inode's bytes: its attributes, and what its object has already.
+
+    NO_SPACE when the object's own metadata leaves no room.
+    """
+    info = inode.info
+    headers = dict((info.headers if info is not None else None) or {})
+    if info is not None and info.storage_class not in ("", "STANDARD"):
+        headers["x-amz-storage-class"] = info.storage_class
+    if "content-type" not in headers:
+        if inode.is_directory:
+            headers["content-type"] = DIRECTORY_CONTENT_TYPE
+        else:
+            headers["content-type"] = mimetypes.guess_type(inode.name)[0] or "application/octet-stream"
+    metadata = to_metadata(inode.attributes, (info.metadata if info is not None else None) or {})
+    if sum(len(f"{name}{value}".encode()) for name, value in metadata.items()) > METADATA_LIMIT_BYTES:
+        raise FileSystemError(Reason.NO_SPACE, "the object's user metadata leaves no room for attributes")
+    return ObjectAttributes(metadata=metadata, headers=headers)
+
+
+def without_times(attributes: ObjectAttributes) -> dict[str, str]:
+    """Return the user metadata but for the file's times."""
+    return {name: value for name, value in attributes.metadata.items() if name not in _TIMES}
+
+
+def stored_info(
+    key: Key, stored: Stored, attributes: ObjectAttributes, size_bytes: int, time_ns: int
+) -> ObjectInfo:
+    """Return what S3 will say of an object that was just stored."""
+    headers = dict(attributes.headers)
+    storage_class = headers.pop("x-amz-storage-class", "STANDARD")
+    headers.pop("x-amz-tagging", None)
+    return ObjectInfo(
+        key=key,
+        size_bytes=size_bytes,
+        etag=stored.etag,
+        last_modified_ns=stored.last_modified_ns or time_ns,
+        storage_class=storage_class,
+        version_id=stored.version_id,
+        metadata=dict(attributes.metadata),
+        headers=headers,
+    )

@@ -1,0 +1,99 @@
+"""Keep what S3 could not take: versions that wait on local disk, and those that lost to somebody else's."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from s3rolefs.errors import FileSystemError
+from s3rolefs.fs.attributes import to_metadata
+from s3rolefs.fs.unsent import KeptVersion, Unsent, UnsentFolder
+from s3rolefs.fs.writer import Attempt
+
+if TYPE_CHECKING:
+    from s3rolefs.fs.inodes import Inode, InodeTable
+    from s3rolefs.fs.writer import Writer
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Save unsent content as files, each inode under one name until S3 has it."""
+
+    def __init__(self, folder: UnsentFolder, table: InodeTable) -> None:
+        self._folder = folder
+        self._table = table
+        self._names: dict[Inode, str] = {}
+        self._waiting: dict[Inode, Unsent] = {}
+        self._conflicts: list[Unsent] = []
+
+    def __contains__(self, inode: Inode) -> bool:
+        return inode in self._waiting
+
+    def unsent(self) -> list[Unsent]:
+        """Return what S3 does not have although its program was told so, or lost the race for its key."""
+        return [*self._waiting.values(), *self._conflicts]
+
+    def keep(self, inode: Inode, writer: Writer, reason: str, *, conflict: bool = False) -> Unsent:
+        """Save an inode's content as a file; the same file when it is kept again."""
+        name = self._names.setdefault(inode, self._folder.new_name())
+        unsent = Unsent(
+            path=self._table.path(inode),
+            kept_at=str(self._folder.data_path(name)),
+            reason=reason,
+            conflict=conflict,
+        )
+        try:
+            writer.spool.keep(self._folder.data_path(name), writer.size_bytes)
+            self._folder.describe(name, self._description(inode, writer, reason, conflict=conflict))
+        except (OSError, FileSystemError) as error:
+            log.error("%s could not be kept on local disk, it is in memory only: %s", unsent.path, error)
+        if conflict:
+            del self._names[inode]
+            self._waiting.pop(inode, None)
+            self._conflicts.append(unsent)
+        else:
+            self._waiting[inode] = unsent
+        return unsent
+
+    def adopt(self, inode: Inode, writer: Writer, name: str, kept: KeptVersion) -> None:
+        """Take over a version that an earlier mount kept, as this inode's unsent content."""
+        writer.adopt(self._folder.data_path(name), kept)
+        # Its mount may have ended while S3 was taking it.
+        ctime = to_metadata(kept.attributes, {})["ctime"]
+        writer.doubt = Attempt(revision=writer.revision, size_bytes=kept.size_bytes, ctime=ctime)
+        self._names[inode] = name
+        self._waiting[inode] = self._describe_old(name, kept)
+
+    def note_conflict(self, name: str, kept: KeptVersion) -> None:
+        """Remember a version of an earlier mount that cannot be sent any more; a person has to decide."""
+        self._conflicts.append(self._describe_old(name, kept))
+
+    def forget(self, inode: Inode) -> None:
+        """Drop what is kept of an inode: S3 has it, or its name was removed."""
+        name = self._names.pop(inode, None)
+        if name is not None:
+            del self._waiting[inode]
+            self._folder.remove(name)
+
+    def _describe_old(self, name: str, kept: KeptVersion) -> Unsent:
+        return Unsent(
+            path=self._table.path_of(kept.key),
+            kept_at=str(self._folder.data_path(name)),
+            reason=kept.reason,
+            conflict=kept.conflict,
+        )
+
+    def _description(self, inode: Inode, writer: Writer, reason: str, *, conflict: bool) -> KeptVersion:
+        return KeptVersion(
+            key=self._table.key(inode),
+            size_bytes=writer.size_bytes,
+            attributes=inode.attributes,
+            base_etag=inode.version.etag if inode.version is not None else None,
+            base_size_bytes=inode.version.size_bytes if inode.version is not None else 0,
+            uses_base=bool(writer.spool.present.missing(0, writer.size_bytes)),
+            present=list(writer.spool.present),
+            changed=list(writer.spool.changed),
+            reason=reason,
+            conflict=conflict,
+        )

@@ -1,0 +1,325 @@
+"""Compare the file system with a model over random histories: own changes, another client's, new mounts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import trio
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.s3.memory import MemoryStore
+from s3rolefs.s3.store import ObjectAttributes
+from tests.fs.loops import Loop
+from tests.fs.mounted import TrioClock, mounted
+
+TTL_SECONDS = 10.0
+
+# "a" lies beside "a-" and "a/": S3's order is not that of the names.
+paths = st.lists(st.sampled_from(["a", "a-"]), min_size=1, max_size=3).map("/".join)
+contents = st.binary(max_size=40)
+offsets = st.integers(0, 60)
+picks = st.integers(0, 1000)
+
+
+class File:
+    """A file of the model; it outlives its name while it is open."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self.content = content
+
+    def write(self, offset: int, content: bytes) -> None:
+        before = self.content.ljust(offset, b"\0")
+        self.content = before[:offset] + content + before[offset + len(content) :]
+
+
+class Histories(RuleBasedStateMachine):
+    """The model: `files` by path, `markers` (directories that stay when they are empty), open `handles`."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.loop = Loop()
+        self.store = MemoryStore(TrioClock())
+        self.files: dict[str, File] = {}
+        self.markers: set[str] = set()
+        self.handles: dict[int, File] = {}
+        self.loop.run(self._mount)
+
+    async def _mount(self) -> None:
+        self.stack = AsyncExitStack()
+        self.mounted = await self.stack.enter_async_context(
+            mounted(self.store, Path(self.folder.name), metadata_ttl_seconds=TTL_SECONDS)
+        )
+
+    def teardown(self) -> None:
+        if hasattr(self, "loop"):
+            for handle in list(self.handles):
+                self.do(self.mounted.close, handle)
+            stored = self.do(self._stored)
+            assert stored == {path: file.content for path, file in self.files.items()}
+            assert not self.store.upload_ids()
+            self.loop.run(self.stack.aclose)
+            self.loop.close()
+            self.folder.cleanup()
+
+    def do(self, work, *arguments, **named):
+        return self.loop.run(partial(work, *arguments, **named))
+
+    def fails(self, reason: Reason, work, *arguments, **named) -> None:
+        try:
+            self.do(work, *arguments, **named)
+        except FileSystemError as error:
+            assert error.reason is reason, error
+        else:
+            raise AssertionError(f"{work.__name__}{arguments} did not fail with {reason}")
+
+    # What the model says
+
+    def directories(self) -> set[str]:
+        found = set(self.markers)
+        for path in [*self.files, *self.markers]:
+            while path := path.rpartition("/")[0]:
+                found.add(path)
+        return found
+
+    def children(self, directory: str) -> set[str]:
+        prefix = directory + "/" if directory else ""
+        known = {*self.files, *self.directories()}
+        return {path[len(prefix) :].split("/")[0] for path in known if path.startswith(prefix)}
+
+    def lacks_parent(self, path: str) -> Reason | None:
+        """Return why a path cannot be walked to its last component."""
+        parts = path.split("/")[:-1]
+        for depth in range(1, len(parts) + 1):
+            above = "/".join(parts[:depth])
+            if above in self.files:
+                return Reason.NOT_DIRECTORY
+            if above not in self.directories():
+                return Reason.NOT_FOUND
+        return None
+
+    def took_away(self, path: str) -> None:
+        """An own removal leaves the directory above in place."""
+        if above := path.rpartition("/")[0]:
+            self.markers.add(above) if not self.children(above) else None
+
+    def is_open(self, path: str) -> bool:
+        return any(file is self.files.get(path) for file in self.handles.values())
+
+    # Own changes
+
+    @rule(path=paths, content=contents)
+    def write_whole(self, path, content):
+        reason = self.lacks_parent(path)
+        if reason is not None:
+            self.fails(reason, self.mounted.write, path, content)
+        elif path in self.directories():
+            return  # the kernel refuses that by itself
+        else:
+            self.do(self.mounted.write, path, content)
+            self.files.setdefault(path, File()).content = content
+
+    @rule(path=paths, truncating=st.booleans())
+    def open(self, path, truncating):
+        if self.lacks_parent(path) is not None or path in self.directories() or len(self.handles) > 4:
+            return
+        flags = os.O_RDWR | (os.O_TRUNC if truncating else 0)
+        handle = self.do(self.mounted.open_or_create, path, flags)
+        file = self.files.setdefault(path, File())
+        if truncating:
+            file.content = b""
+        self.handles[handle] = file
+
+    def some_handle(self, pick: int) -> tuple[int, File]:
+        return list(self.handles.items())[pick % len(self.handles)]
+
+    @precondition(lambda self: self.handles)
+    @rule(pick=picks, offset=offsets, content=contents)
+    def write(self, pick, offset, content):
+        handle, file = self.some_handle(pick)
+        if content:
+            self.do(self.mounted.descriptors.write, handle, offset, content)
+            file.write(offset, content)
+
+    @precondition(lambda self: self.handles)
+    @rule(pick=picks)
+    def read_open(self, pick):
+        handle, file = self.some_handle(pick)
+        assert self.do(self.mounted.read_open, handle) == file.content
+
+    @precondition(lambda self: self.handles)
+    @rule(pick=picks)
+    def fsync(self, pick):
+        handle, file = self.some_handle(pick)
+        self.do(self.mounted.descriptors.fsync, handle)
+        for path, known in self.files.items():
+            if known is file:
+                assert self.do(self._stored)[path] == file.content
+
+    @precondition(lambda self: self.handles)
+    @rule(pick=picks)
+    def close(self, pick):
+        handle, _ = self.some_handle(pick)
+        self.do(self.mounted.close, handle)
+        del self.handles[handle]
+
+    @precondition(lambda self: self.files)
+    @rule(pick=picks, size=offsets)
+    def truncate(self, pick, size):
+        path = list(self.files)[pick % len(self.files)]
+        self.do(self.mounted.truncate, path, size)
+        file = self.files[path]
+        file.content = file.content[:size].ljust(size, b"\0")
+
+    @rule(path=paths)
+    def unlink(self, path):
+        reason = self.lacks_parent(path)
+        if reason is None and path not in self.files:
+            reason = Reason.IS_DIRECTORY if path in self.directories() else Reason.NOT_FOUND
+        if reason is not None:
+            self.fails(reason, self.mounted.unlink, path)
+            return
+        self.do(self.mounted.unlink, path)
+        del self.files[path]
+        self.took_away(path)
+
+    @rule(path=paths)
+    def mkdir(self, path):
+        reason = self.lacks_parent(path)
+        if reason is None and path in {*self.files, *self.directories()}:
+            return  # the kernel refuses that by itself
+        if reason is not None:
+            self.fails(reason, self.mounted.mkdir, path)
+            return
+        self.do(self.mounted.mkdir, path)
+        self.markers.add(path)
+
+    @rule(path=paths)
+    def rmdir(self, path):
+        reason = self.lacks_parent(path)
+        if reason is None and path not in self.directories():
+            reason = Reason.NOT_DIRECTORY if path in self.files else Reason.NOT_FOUND
+        if reason is None and self.children(path):
+            reason = Reason.NOT_EMPTY
+        if reason is not None:
+            self.fails(reason, self.mounted.rmdir, path)
+            return
+        self.do(self.mounted.rmdir, path)
+        self.markers.discard(path)
+        self.took_away(path)
+
+    @rule(old=paths, new=paths, overwrite=st.booleans())
+    def rename(self, old, new, overwrite):
+        if self.lacks_parent(old) or self.lacks_parent(new):
+            return
+        directories = self.directories()
+        reason = None
+        if old not in {*self.files, *directories}:
+            reason = Reason.NOT_FOUND
+        elif old == new:
+            return
+        elif new in {*self.files, *directories} and not overwrite:
+            reason = Reason.EXISTS
+        elif old in self.files and new in directories:
+            reason = Reason.IS_DIRECTORY
+        elif old in directories and new in self.files:
+            reason = Reason.NOT_DIRECTORY
+        elif old in directories and new.startswith(old + "/"):
+            reason = Reason.INVALID
+        elif old in directories and new in directories and self.children(new):
+            reason = Reason.NOT_EMPTY
+        if reason is not None:
+            self.fails(reason, self.mounted.rename, old, new, overwrite=overwrite)
+            return
+        self.do(self.mounted.rename, old, new, overwrite=overwrite)
+        if old in self.files:
+            self.files[new] = self.files.pop(old)
+        else:
+            self._move_directory(old, new)
+        self.took_away(old)
+
+    def _move_directory(self, old: str, new: str) -> None:
+        def moved(path: str) -> str:
+            return new + path[len(old) :] if (path + "/").startswith(old + "/") else path
+
+        self.files = {moved(path): file for path, file in self.files.items()}
+        self.markers = {moved(path) for path in self.markers} | {new}
+
+    @rule(path=paths)
+    def list(self, path):
+        if path in self.directories():
+            assert sorted(self.do(self.mounted.list, path)) == sorted(self.children(path))
+
+    @rule(path=paths)
+    def read(self, path):
+        reason = self.lacks_parent(path)
+        if reason is None and path not in {*self.files, *self.directories()}:
+            reason = Reason.NOT_FOUND
+        if reason is not None:
+            self.fails(reason, self.mounted.find, path)
+        elif path in self.files:
+            assert self.do(self.mounted.read, path) == self.files[path].content
+        else:
+            assert self.do(self.mounted.is_directory, path)
+
+    # Somebody else, and time
+
+    @rule(path=paths, content=contents)
+    def put_elsewhere(self, path, content):
+        if self.lacks_parent(path) is Reason.NOT_DIRECTORY or path in self.directories():
+            return
+        if self.is_open(path):
+            return
+        self.do(self.store.put, path, content, ObjectAttributes())
+        self.files[path] = File(content)
+        self.wait()
+
+    @precondition(lambda self: self.files)
+    @rule(pick=picks)
+    def delete_elsewhere(self, pick):
+        path = list(self.files)[pick % len(self.files)]
+        if not self.is_open(path):
+            self.do(self.store.delete, path)
+            del self.files[path]
+            self.wait()
+
+    @rule()
+    def wait(self):
+        self.do(trio.sleep, TTL_SECONDS + 1)
+
+    @rule()
+    def mount_again(self):
+        for _handle in list(self.handles):
+            self.close(0)
+        self.loop.run(self.stack.aclose)
+        self.loop.run(self._mount)
+
+    @invariant()
+    def root_is_right(self):
+        if hasattr(self, "loop"):
+            assert sorted(self.do(self.mounted.list)) == sorted(self.children(""))
+            self.mounted.check()
+
+    async def _stored(self) -> dict[str, bytes]:
+        found = {}
+        page = await self.store.list_page("", delimiter="")
+        for info in page.objects:
+            content = bytearray(info.size_bytes)
+            if content:
+                await self.store.get(info.key, [memoryview(content)])
+            if not info.key.endswith("/"):
+                found[str(info.key)] = bytes(content)
+        return found
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=300, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
