@@ -15,13 +15,15 @@ from s3rolefs.model import MIB
 class RoleConfig:
     """Say where credentials come from (ROLES.md's table) and which role to assume with them.
 
-    Exactly one source: `profile`, `credentials_file`, the environment (`credential_source =
-    "Environment"`) or, with none of them named, what is found in botocore's order.
+    Exactly one source: `profile`, `credentials_file`, `credential_source` ("Environment",
+    "Ec2InstanceMetadata", "EcsContainer") or, with none of them named, what is found in the order
+    of the AWS SDKs. `imdsv1` lets an instance's metadata service do without tokens.
     """
 
     profile: str | None = None
     credentials_file: str | None = None
     credential_source: str | None = None
+    imdsv1: bool = False
     source_profile: str | None = None
     role_arn: str | None = None
     role_session_name: str | None = None

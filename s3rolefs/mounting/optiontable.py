@@ -96,9 +96,15 @@ OPTIONS: tuple[Option, ...] = (
             "credential_source=WORD",
             values.choice("Environment", "Ec2InstanceMetadata", "EcsContainer"),
             (
-                "Environment: role_arn is assumed with the credentials in the variables AWS_ACCESS_KEY_ID, "
-                "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and with nothing else."
+                "Take credentials from there and from nowhere else. Environment: the variables "
+                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. Ec2InstanceMetadata: the "
+                "role of this EC2 instance. EcsContainer: the role of this container (ECS, EKS Pod Identity)."
             ),
+        ),
+        (
+            "imdsv1",
+            values.yes_or_no,
+            "Ask the metadata service of an EC2 instance without a token where it gives none.",
         ),
         (
             "credentials_file=PATH",

@@ -39,6 +39,10 @@ _STAMP_SECONDS = 10.0
 # botocore's names of the providers that read profiles. Environment, metadata services and
 # everything that assumes roles are not botocore's business here.
 _METHODS = frozenset({"sso", "shared-credentials-file", "login", "custom-process", "config-file"})
+_SOURCE_KEYS = frozenset(
+    {"aws_access_key_id", "credential_process", "login_session", "sso_session", "sso_account_id"}
+    | {"role_arn", "source_profile", "credential_source", "web_identity_token_file"}
+)
 
 
 class Profiles:
@@ -48,9 +52,9 @@ class Profiles:
         home = environment.get("HOME", "~")
         self.config_file = environment.get("AWS_CONFIG_FILE") or f"{home}/.aws/config"
         self.credentials_file = environment.get("AWS_SHARED_CREDENTIALS_FILE") or f"{home}/.aws/credentials"
-        self.default_name = (
-            environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE") or "default"
-        )
+        chosen = environment.get("AWS_PROFILE") or environment.get("AWS_DEFAULT_PROFILE")
+        self.is_chosen = bool(chosen)
+        self.default_name = chosen or "default"
 
     def session(self, name: str) -> botocore.session.Session:
         """Return a new botocore session for one profile of these files."""
@@ -82,6 +86,17 @@ class Profiles:
         own = services.get(service, {})
         url: str | None = own.get("endpoint_url") if isinstance(own, dict) else None
         return url or settings.get("endpoint_url")
+
+    def has_source(self, name: str) -> bool:
+        """Say whether a profile says where credentials come from (one with a region only does not)."""
+        return not _SOURCE_KEYS.isdisjoint(self.settings(name))
+
+    def nothing_found(self) -> str:
+        """Return the sentence for a person who named no source where none is found."""
+        return (
+            "No credentials were found: name a source with profile= or credentials_file=, set "
+            f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or fill {self.credentials_file}."
+        )
 
 
 class ProfileSource:
@@ -175,11 +190,7 @@ class ProfileSource:
         if self._is_named:
             where = f"{self._profiles.config_file} and {self._profiles.credentials_file}"
             return CredentialsError(Reason.SESSION_MISSING, f"{what} in {where}.")
-        return CredentialsError(
-            Reason.SESSION_MISSING,
-            "No credentials were found: name a source with profile= or credentials_file=, set "
-            f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or fill {self._profiles.credentials_file}.",
-        )
+        return CredentialsError(Reason.SESSION_MISSING, self._profiles.nothing_found())
 
     def _login_words(self) -> str:
         command = "login" if "login_session" in self._profiles.settings(self._name) else "sso login"

@@ -1,9 +1,10 @@
 """Turn what a person configured into a broker: which source, which role on top of it.
 
-Sources: `credentials_file`, `profile`, `source_profile`, `credential_source=Environment`; with none
-of them named the environment's keys, then the default profile (AWS_PROFILE, else "default"). Two
-sources are an error: never a silent fall-through to another identity. A profile with a
-`role_arn` of its own is what the role is assumed with here, by us, not by botocore.
+Sources: `credentials_file`, `profile`, `source_profile`, `credential_source`; with none of them named
+what is found, in the order of the AWS SDKs: the environment's keys, the default profile (AWS_PROFILE,
+else "default" if it holds a source), the container's role, the instance's. Two sources are an
+error: never a silent fall-through to another identity. A profile with a `role_arn` of its own is
+what the role is assumed with here, by us, not by botocore.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING
 from s3rolefs.errors import CredentialsError, UserError
 from s3rolefs.roles import arguments
 from s3rolefs.roles.broker import Broker
+from s3rolefs.roles.container import FULL, RELATIVE, ContainerSource, container_uri
 from s3rolefs.roles.endpoints import is_aws, sts_endpoint, sts_region
 from s3rolefs.roles.environment import EnvironmentSource
 from s3rolefs.roles.files import FileSource, read_private_text
+from s3rolefs.roles.instance import InstanceSource, instance_endpoint, is_disabled
 from s3rolefs.roles.profiles import Profiles, ProfileSource
 from s3rolefs.roles.sts import AssumedRole, RoleRequest, TokenService
 from s3rolefs.roles.validation import validate
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 # What a profile may say that this program cannot do.
 _NOT_IN_PROFILES = ("mfa_serial", "web_identity_token_file")
+_SURROUNDINGS = ("Environment", "Ec2InstanceMetadata", "EcsContainer")
 
 
 def build(
@@ -94,13 +98,11 @@ class _Place:
         if role.credentials_file is not None:
             return FileSource(role.credentials_file)
         if role.credential_source is not None:
-            return EnvironmentSource(self.environment)
+            return self._surrounding_source(role, role.credential_source)
         named = role.profile or role.source_profile
         if named is not None:
             return self._profile_source(role, named, above=())
-        if self.environment.get("AWS_ACCESS_KEY_ID"):
-            return EnvironmentSource(self.environment)
-        return self._profile_source(role, self.profiles.default_name, above=(), is_named=False)
+        return self._found_source(role)
 
     def assume(self, source: Source, role: RoleConfig, request: RoleRequest) -> AssumedRole:
         """Return the source that assumes a role with another one."""
@@ -130,6 +132,44 @@ class _Place:
             ),
             ca_bundle=self.ca_bundle or self.environment.get("AWS_CA_BUNDLE"),
             clock=self.clock,
+        )
+
+    def _found_source(self, role: RoleConfig) -> Source:
+        """Return the first source that is there, in the order of the AWS SDKs."""
+        profiles = self.profiles
+        name = profiles.default_name
+        if self.environment.get("AWS_ACCESS_KEY_ID"):
+            return EnvironmentSource(self.environment)
+        # Whoever sets AWS_PROFILE means that profile, and nobody else.
+        if profiles.is_chosen or profiles.has_source(name):
+            return self._profile_source(role, name, above=(), is_named=False)
+        if container_uri(self.environment) is not None:
+            return self._surrounding_source(role, "EcsContainer")
+        if is_disabled(self.environment):
+            return self._profile_source(role, name, above=(), is_named=False)
+        return self._instance(role, otherwise=profiles.nothing_found())
+
+    def _surrounding_source(self, role: RoleConfig, credential_source: str) -> Source:
+        """Return what `credential_source`, an option or a profile's setting, names."""
+        if credential_source == "Environment":
+            return EnvironmentSource(self.environment)
+        if credential_source == "EcsContainer":
+            uri = container_uri(self.environment)
+            if uri is None:
+                raise UserError(
+                    f"credential_source=EcsContainer needs {RELATIVE} or {FULL} in the environment, "
+                    "which containers of ECS and EKS have."
+                )
+            return ContainerSource(uri, self.environment, clock=self.clock)
+        if is_disabled(self.environment):
+            raise UserError(
+                "credential_source=Ec2InstanceMetadata is forbidden by AWS_EC2_METADATA_DISABLED; unset it."
+            )
+        return self._instance(role, otherwise=None)
+
+    def _instance(self, role: RoleConfig, *, otherwise: str | None) -> Source:
+        return InstanceSource(
+            instance_endpoint(self.environment), clock=self.clock, allow_v1=role.imdsv1, otherwise=otherwise
         )
 
     def _profile_source(
@@ -162,11 +202,11 @@ class _Place:
         source_profile, credential_source = settings.get("source_profile"), settings.get("credential_source")
         if source_profile is not None:
             return self._profile_source(role, source_profile, above=above)
-        if credential_source == "Environment":
-            return EnvironmentSource(self.environment)
+        if credential_source in _SURROUNDINGS:
+            return self._surrounding_source(role, credential_source)
         raise UserError(
-            f"The profile {name} has a role_arn but no source that this version can use; "
-            "give it a source_profile or credential_source = Environment."
+            f"The profile {name} has a role_arn but no source to assume it with: give it a source_profile, "
+            f"or a credential_source of {', '.join(_SURROUNDINGS)}."
         )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextvars
 import threading
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +23,7 @@ from botocore.parsers import ResponseParserError
 
 from s3rolefs.errors import CredentialsError, Reason
 from s3rolefs.roles import policies
+from s3rolefs.roles.direct import issuers_now
 from s3rolefs.roles.snapshot import Snapshot
 from s3rolefs.roles.threads import Bench
 from s3rolefs.roles.views import botocore_session
@@ -40,8 +40,6 @@ _CONNECT_SECONDS = 5
 _READ_SECONDS = 10
 # More than both together; what goes beyond is a name server that does not answer.
 _LIMIT_SECONDS = 20.0
-# The machine's clock counts as right while it differs from STS's Date by no more than this.
-_SKEW_SECONDS = 5.0
 
 _TRANSIENT_CODES = frozenset(
     {"Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "SlowDown"}
@@ -176,15 +174,7 @@ class TokenService:
         return cast("STSClient", client)
 
     def _skewed_now(self, answer: Mapping[str, Any]) -> float:
-        """Return STS's time if the machine's clock is clearly off, else 0.0: lives stay right."""
-        date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-        if date is None:
-            return 0.0
-        try:
-            there = parsedate_to_datetime(date).timestamp()
-        except ValueError:
-            return 0.0
-        return there if abs(there - self._clock.wall_seconds()) > _SKEW_SECONDS else 0.0
+        return issuers_now(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"), self._clock)
 
     async def _advice(self, signer: Snapshot, request: RoleRequest, sentence: str) -> str:
         caller = policies.caller_named_in(sentence) or signer.arn

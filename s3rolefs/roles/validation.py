@@ -27,11 +27,8 @@ def validate(role: RoleConfig) -> None:
     named = [f"{name}={getattr(role, name)}" for name in _SOURCES if getattr(role, name) is not None]
     if len(named) > 1:
         raise UserError(f"{named[0]} and {named[1]} both name a source of credentials; keep one of them.")
-    if role.credential_source not in (None, "Environment"):
-        raise UserError(
-            f"credential_source={role.credential_source} is not available in this version; "
-            "use credential_source=Environment, profile= or credentials_file=."
-        )
+    if role.imdsv1 and role.credential_source == "Environment":
+        raise UserError("imdsv1 is of use only for the role of an EC2 instance: leave it out.")
     for name in _NEED_ROLE:
         if role.role_arn is None and getattr(role, name) is not None:
             raise UserError(f"{name}={getattr(role, name)} is of use only together with role_arn=.")

@@ -47,7 +47,7 @@ def build(role, environment, **more):
         ({"role_arn": ROLE, "role_session_name": "a b"}, "role_session_name=a b must be"),
         ({"role_arn": ROLE, "external_id": "a b"}, "external_id=a b must be"),
         ({"role_arn": ROLE, "duration_seconds": 46800}, "duration_seconds=46800 must be"),
-        ({"credential_source": "Ec2InstanceMetadata"}, "not available in this version"),
+        ({"credential_source": "Environment", "imdsv1": True}, "imdsv1 is of use only"),
         (
             {"role_arn": ROLE, "duration_seconds": 60, "sts_endpoint": "https://sts.eu-west-1.amazonaws.com"},
             "duration_seconds=60 must be 900",
@@ -79,12 +79,22 @@ def test_the_source_that_is_named_is_taken_else_the_environment(home, options, s
 
 
 @pytest.mark.parametrize(("variables", "source"), [({}, "default"), ({"AWS_PROFILE": "work"}, "work")])
-def test_without_keys_in_the_environment_the_default_profile_is_taken(home, variables, source):
+def test_without_keys_in_the_environment_the_default_profile_is_taken(
+    home, credentials_file, variables, source
+):
+    credentials_file.write_text("[default]\naws_access_key_id=AKIADEFAULT\naws_secret_access_key=d\n")
     assert build(RoleConfig(), home | variables).source.describe() == f"profile {source}"
 
 
-async def test_nothing_at_all_is_told_at_once(home, running):
-    async with running(build(RoleConfig(), home)) as broker:
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AWS_EC2_METADATA_DISABLED": "true"},
+        {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"},  # nobody listens there
+    ],
+)
+async def test_nothing_at_all_is_told_at_once(home, running, variables):
+    async with running(build(RoleConfig(), home | variables)) as broker:
         with pytest.raises(CredentialsError, match="No credentials were found: name a source") as caught:
             await broker.get()
     assert caught.value.reason is Reason.SESSION_MISSING
@@ -124,7 +134,7 @@ async def test_settings_of_a_profile_reach_sts(home, config_file, credentials_fi
         ),
         ("mfa_serial = x\nsource_profile = b", "mfa_serial, which this version cannot use"),
         ("web_identity_token_file = /t", "web_identity_token_file"),
-        ("credential_source = Ec2InstanceMetadata", "no source that this version can use"),
+        ("credential_source = Nowhere", "no source to assume it with"),
         ("source_profile = b\nduration_seconds = 1h", "duration_seconds=1h in the profile a"),
     ],
 )
