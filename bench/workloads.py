@@ -6,10 +6,12 @@ A time of these machines means nothing by itself; only the ratio of two programs
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MIB = 1024 * 1024
 _CHUNK = os.urandom(MIB)
