@@ -15,7 +15,7 @@ from s3rolefs.model import MIB
 class RoleConfig:
     """Say where credentials come from (ROLES.md's table) and which role to assume with them.
 
-    Exactly one source: `profile`, `credentials_file`, `credential_source` ("Environment",
+    `no_sign_request`: none and no role, for buckets that are public. Else exactly one source: `profile`, `credentials_file`, `credential_source` ("Environment",
     "Ec2InstanceMetadata", "EcsContainer") or, with none of them named, what is found in the order
     of the AWS SDKs. `imdsv1` lets an instance's metadata service do without tokens.
     """
@@ -23,6 +23,7 @@ class RoleConfig:
     profile: str | None = None
     credentials_file: str | None = None
     credential_source: str | None = None
+    no_sign_request: bool = False
     imdsv1: bool = False
     source_profile: str | None = None
     role_arn: str | None = None

@@ -31,10 +31,13 @@ def whoami(target: str | None, options: tuple[str, ...], *, as_json: bool) -> No
     if as_json:
         display.show_json(answer)
         return
+    nameless = (
+        "nobody (anonymous)" if answer["kind"] == "anonymous" else "unknown (the service does not tell)"
+    )
     display.show(
         {
             "account": answer["account"],
-            "arn": answer["arn"] or "unknown (the service does not tell)",
+            "arn": answer["arn"] or nameless,
             "role": answer["role"],
             "session": answer["session"],
             "expires": display.moment(answer["expires_at"]) or "never, as far as is known",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
 from s3rolefs.clock import SystemClock
-from s3rolefs.errors import CredentialsError, MountFailure
+from s3rolefs.errors import CredentialsError, MountFailure, UserError
 from s3rolefs.roles import identity, provider
+from s3rolefs.roles.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,14 +26,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Hold what gives and names a session."""
+    """Hold what gives and names a session; without a broker, requests are not signed."""
 
-    broker: Broker
+    broker: Broker | None
     service: TokenService
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Obtain a first session and keep it alive in `nursery`. Raises `CredentialsError`."""
+        if self.broker is not None:
+            await nursery.start(self.broker.run)
+            await self.broker.get()
 
     async def whoami(self) -> Identity:
         """Return who the session is. Raises `CredentialsError`."""
+        if self.broker is None:
+            return identity.NOBODY
         return await identity.whoami(self.broker, self.service)
+
+    async def refresh(self) -> None:
+        """Renew the session now. Raises `CredentialsError` and `UserError`."""
+        if self.broker is None:
+            raise UserError("Nothing is to be renewed: requests are not signed (no_sign_request).")
+        await self.broker.refresh()
+
+    def describe(self) -> dict[str, Any]:
+        """Return how the session stands, for `status`; `state` is "unsigned" where there is none."""
+        if self.broker is None:
+            nothing = dict.fromkeys(("arn", "obtained_at", "expires_at", "next_refresh_at"))
+            whence = {"state": "unsigned", "source": identity.NOBODY.source, "generation": 0}
+            return {**whence, **nothing, **asdict(Record())}
+        return self.broker.describe()
 
 
 def build_access(
@@ -53,7 +76,8 @@ def build_access(
             ca_bundle=store.ca_bundle,
         )
 
-    return Access(broker=made(provider.build), service=made(provider.token_service))
+    broker = None if role.no_sign_request else made(provider.build)
+    return Access(broker=broker, service=made(provider.token_service))
 
 
 def whoami_blocking(role: RoleConfig, store: StoreConfig, environment: Mapping[str, str]) -> Identity:
@@ -65,8 +89,8 @@ def whoami_blocking(role: RoleConfig, store: StoreConfig, environment: Mapping[s
     async def ask() -> Identity | CredentialsError:
         access = build_access(role, store, environment, SystemClock())
         async with trio.open_nursery() as nursery:
-            await nursery.start(access.broker.run)
             try:
+                await access.start(nursery)
                 return await access.whoami()
             except CredentialsError as error:
                 return error

@@ -101,6 +101,7 @@ OPTIONS: tuple[Option, ...] = (
                 "role of this EC2 instance. EcsContainer: the role of this container (ECS, EKS Pod Identity)."
             ),
         ),
+        ("no_sign_request", values.yes_or_no, "Use no credentials at all: for buckets that are public."),
         (
             "imdsv1",
             values.yes_or_no,

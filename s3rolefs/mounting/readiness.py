@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from s3rolefs.errors import CredentialsError, FileSystemError, Reason
 from s3rolefs.model import Key
-from s3rolefs.mounting.refusals import denial_of, refusal_of
+from s3rolefs.mounting.refusals import denial_of, not_public, refusal_of
 from s3rolefs.s3.store import ObjectAttributes
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ async def ask_bucket(client: S3Client, access: Access, config: MountConfig) -> N
         if readiness.list_allowed:
             return
         if config.files.read_only or not await _may_write(client, config.store.prefix):
+            if access.broker is None:
+                raise not_public(config.store)
             raise denial_of(config.store, await _principal(access))
     except FileSystemError as error:
         raise refusal_of(error, config) from None

@@ -81,6 +81,13 @@ def denial_of(store: StoreConfig, principal: str | None) -> MountFailure:
     )
 
 
+def not_public(store: StoreConfig) -> MountFailure:
+    """Return the sentence for unsigned requests (no_sign_request) that are refused."""
+    return MountFailure(
+        f"The bucket {store.bucket} is not public for listing: leave no_sign_request out and give a role."
+    )
+
+
 def _place(store: StoreConfig) -> str:
     if store.endpoint_url:
         return f"at {store.endpoint_url}"

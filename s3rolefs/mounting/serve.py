@@ -132,9 +132,8 @@ class Server:
         clock = SystemClock()
         self._stage = "asking for a session"
         access = build_access(config.role, config.store, self._environment, clock)
-        await services.start(access.broker.run)
         try:
-            await access.broker.get()
+            await access.start(services)
         except CredentialsError as error:
             raise refusal_of(error, config) from None
         self._stage = "asking the bucket"

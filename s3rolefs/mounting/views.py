@@ -35,8 +35,8 @@ class Views:
 
     async def refresh(self) -> Answer:
         """Renew the session now and return how the role stands."""
-        await self.access.broker.refresh()
-        return self.access.broker.describe()
+        await self.access.refresh()
+        return self.access.describe()
 
     async def status(self) -> Answer:
         """Return how the role, the requests and the unsent data stand."""
@@ -44,7 +44,7 @@ class Views:
             "source": self.config.source,
             "mountpoint": self.config.mountpoint,
             "pid": os.getpid(),
-            "role": self.access.broker.describe(),
+            "role": self.access.describe(),
             "requests": dict(self.client.counts),
             "unsent": [asdict(unsent) for unsent in self.filesystem.unsent()],
         }

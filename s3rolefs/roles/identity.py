@@ -18,7 +18,8 @@ class Identity:
     """Name the principal of a session.
 
     `kind` is the principal's: assumed-role, user, root, federated-user, or "unknown" where the
-    service has no GetCallerIdentity and the source did not tell (then `arn`, `account` are None).
+    service has no GetCallerIdentity and the source did not tell (then `arn`, `account` are None),
+    or "anonymous" where requests are not signed.
     `expires_at` is in wall seconds, None when the source does not know.
     """
 
@@ -34,6 +35,18 @@ class Identity:
     def as_json(self) -> dict[str, Any]:
         """Return what `--json` prints."""
         return asdict(self)
+
+
+NOBODY = Identity(
+    arn=None,
+    account=None,
+    kind="anonymous",
+    role=None,
+    session=None,
+    expires_at=None,
+    source="nowhere (no_sign_request)",
+    generation=0,
+)
 
 
 async def whoami(broker: Broker, service: TokenService) -> Identity:

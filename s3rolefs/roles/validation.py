@@ -25,6 +25,10 @@ def validate(role: RoleConfig) -> None:
     are narrower.
     """
     named = [f"{name}={getattr(role, name)}" for name in _SOURCES if getattr(role, name) is not None]
+    if role.no_sign_request:
+        named += [f"role_arn={role.role_arn}"] if role.role_arn is not None else []
+        if named:
+            raise UserError(f"no_sign_request means to use no credentials: leave it out, or {named[0]}.")
     if len(named) > 1:
         raise UserError(f"{named[0]} and {named[1]} both name a source of credentials; keep one of them.")
     if role.imdsv1 and role.credential_source == "Environment":
