@@ -56,6 +56,6 @@ def bucket(memory):
 
 
 @pytest.fixture
-async def mount(faults, tmp_path, autojump_clock):
+async def mount(faults, tmp_path):
     async with mounted(faults, tmp_path / "spool") as made:
         yield made

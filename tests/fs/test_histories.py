@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
+import pytest
 import trio
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -22,7 +23,9 @@ from tests.fs.mounted import TrioClock, mounted
 TTL_SECONDS = 10.0
 
 # "a" lies beside "a-" and "a/": S3's order is not that of the names.
-paths = st.lists(st.sampled_from(["a", "a-"]), min_size=1, max_size=3).map("/".join)
+names = st.sampled_from(["a", "a-"])
+anywhere = st.lists(names, min_size=1, max_size=3).map("/".join)
+data = st.data()
 contents = st.binary(max_size=40)
 offsets = st.integers(0, 60)
 picks = st.integers(0, 1000)
@@ -59,12 +62,15 @@ class Histories(RuleBasedStateMachine):
         )
 
     def teardown(self) -> None:
-        if hasattr(self, "loop"):
+        if not hasattr(self, "loop"):
+            return
+        try:
             for handle in list(self.handles):
                 self.do(self.mounted.close, handle)
             stored = self.do(self._stored)
             assert stored == {path: file.content for path, file in self.files.items()}
             assert not self.store.upload_ids()
+        finally:
             self.loop.run(self.stack.aclose)
             self.loop.close()
             self.folder.cleanup()
@@ -73,12 +79,9 @@ class Histories(RuleBasedStateMachine):
         return self.loop.run(partial(work, *arguments, **named))
 
     def fails(self, reason: Reason, work, *arguments, **named) -> None:
-        try:
+        with pytest.raises(FileSystemError) as failure:
             self.do(work, *arguments, **named)
-        except FileSystemError as error:
-            assert error.reason is reason, error
-        else:
-            raise AssertionError(f"{work.__name__}{arguments} did not fail with {reason}")
+        assert failure.value.reason is reason
 
     # What the model says
 
@@ -105,6 +108,16 @@ class Histories(RuleBasedStateMachine):
                 return Reason.NOT_FOUND
         return None
 
+    def some(self, draw, *groups) -> str:
+        """Return a path of one of the groups, now and then any path."""
+        known = sorted({path for group in groups for path in group})
+        return draw.draw(st.one_of(st.sampled_from(known), anywhere) if known else anywhere)
+
+    def somewhere(self, draw) -> str:
+        """Return a path, new or not, mostly below a directory that exists."""
+        above = draw.draw(st.sampled_from(["", *sorted(self.directories())]))
+        return f"{above}/{draw.draw(names)}".lstrip("/")
+
     def took_away(self, path: str) -> None:
         """An own removal leaves the directory above in place."""
         if above := path.rpartition("/")[0]:
@@ -115,8 +128,9 @@ class Histories(RuleBasedStateMachine):
 
     # Own changes
 
-    @rule(path=paths, content=contents)
-    def write_whole(self, path, content):
+    @rule(draw=data, content=contents)
+    def write_whole(self, draw, content):
+        path = self.somewhere(draw)
         reason = self.lacks_parent(path)
         if reason is not None:
             self.fails(reason, self.mounted.write, path, content)
@@ -126,8 +140,9 @@ class Histories(RuleBasedStateMachine):
             self.do(self.mounted.write, path, content)
             self.files.setdefault(path, File()).content = content
 
-    @rule(path=paths, truncating=st.booleans())
-    def open(self, path, truncating):
+    @rule(draw=data, truncating=st.booleans())
+    def open(self, draw, truncating):
+        path = self.somewhere(draw)
         if self.lacks_parent(path) is not None or path in self.directories() or len(self.handles) > 4:
             return
         flags = os.O_RDWR | (os.O_TRUNC if truncating else 0)
@@ -178,8 +193,9 @@ class Histories(RuleBasedStateMachine):
         file = self.files[path]
         file.content = file.content[:size].ljust(size, b"\0")
 
-    @rule(path=paths)
-    def unlink(self, path):
+    @rule(draw=data)
+    def unlink(self, draw):
+        path = self.some(draw, self.files)
         reason = self.lacks_parent(path)
         if reason is None and path not in self.files:
             reason = Reason.IS_DIRECTORY if path in self.directories() else Reason.NOT_FOUND
@@ -190,8 +206,9 @@ class Histories(RuleBasedStateMachine):
         del self.files[path]
         self.took_away(path)
 
-    @rule(path=paths)
-    def mkdir(self, path):
+    @rule(draw=data)
+    def mkdir(self, draw):
+        path = self.somewhere(draw)
         reason = self.lacks_parent(path)
         if reason is None and path in {*self.files, *self.directories()}:
             return  # the kernel refuses that by itself
@@ -201,8 +218,9 @@ class Histories(RuleBasedStateMachine):
         self.do(self.mounted.mkdir, path)
         self.markers.add(path)
 
-    @rule(path=paths)
-    def rmdir(self, path):
+    @rule(draw=data)
+    def rmdir(self, draw):
+        path = self.some(draw, self.directories())
         reason = self.lacks_parent(path)
         if reason is None and path not in self.directories():
             reason = Reason.NOT_DIRECTORY if path in self.files else Reason.NOT_FOUND
@@ -215,16 +233,53 @@ class Histories(RuleBasedStateMachine):
         self.markers.discard(path)
         self.took_away(path)
 
-    @rule(old=paths, new=paths, overwrite=st.booleans())
-    def rename(self, old, new, overwrite):
-        if self.lacks_parent(old) or self.lacks_parent(new):
+    @rule(draw=data, overwrite=st.booleans())
+    def rename(self, draw, overwrite):
+        old, new = self.some(draw, self.files, self.directories()), self.somewhere(draw)
+        if old == new or self.lacks_parent(old) or self.lacks_parent(new):
             return
+        reason = self.refusal(old, new, overwrite=overwrite)
+        if reason is not None:
+            self.fails(reason, self.mounted.rename, old, new, overwrite=overwrite)
+        else:
+            self.do(self.mounted.rename, old, new, overwrite=overwrite)
+            self.renamed(old, new)
+
+    @precondition(lambda self: self.handles)
+    @rule(draw=data, pick=picks, offset=offsets, content=contents)
+    def rename_while_busy(self, draw, pick, offset, content):
+        """Rename while open files are written, stored and read, and names are looked up."""
+        old, new = self.some(draw, self.files, self.directories()), self.somewhere(draw)
+        if old == new or self.lacks_parent(old) or self.lacks_parent(new) or self.refusal(old, new):
+            return
+        handle, file = self.some_handle(pick)
+        reader, other = self.some_handle(pick + 1)
+        before = other.content
+        file.write(offset, content or b"x")
+        contents_read = []
+
+        async def read() -> None:
+            contents_read.append(await self.mounted.read_open(reader))
+
+        async def write() -> None:
+            await self.mounted.descriptors.write(handle, offset, content or b"x")
+            await self.mounted.descriptors.flush(handle)
+
+        async def all_at_once() -> None:
+            async with trio.open_nursery() as nursery:
+                for work in (read, write, partial(self.mounted.rename, old, new), self.mounted.list):
+                    nursery.start_soon(work)
+
+        self.do(all_at_once)
+        self.renamed(old, new)
+        assert contents_read[0] in (before, other.content)
+
+    def refusal(self, old: str, new: str, *, overwrite: bool = True) -> Reason | None:
+        """Return why a rename between existing directories fails."""
         directories = self.directories()
         reason = None
         if old not in {*self.files, *directories}:
             reason = Reason.NOT_FOUND
-        elif old == new:
-            return
         elif new in {*self.files, *directories} and not overwrite:
             reason = Reason.EXISTS
         elif old in self.files and new in directories:
@@ -235,10 +290,9 @@ class Histories(RuleBasedStateMachine):
             reason = Reason.INVALID
         elif old in directories and new in directories and self.children(new):
             reason = Reason.NOT_EMPTY
-        if reason is not None:
-            self.fails(reason, self.mounted.rename, old, new, overwrite=overwrite)
-            return
-        self.do(self.mounted.rename, old, new, overwrite=overwrite)
+        return reason
+
+    def renamed(self, old: str, new: str) -> None:
         if old in self.files:
             self.files[new] = self.files.pop(old)
         else:
@@ -252,13 +306,15 @@ class Histories(RuleBasedStateMachine):
         self.files = {moved(path): file for path, file in self.files.items()}
         self.markers = {moved(path) for path in self.markers} | {new}
 
-    @rule(path=paths)
-    def list(self, path):
+    @rule(draw=data)
+    def list(self, draw):
+        path = self.some(draw, self.directories())
         if path in self.directories():
             assert sorted(self.do(self.mounted.list, path)) == sorted(self.children(path))
 
-    @rule(path=paths)
-    def read(self, path):
+    @rule(draw=data)
+    def read(self, draw):
+        path = self.some(draw, self.files, self.directories())
         reason = self.lacks_parent(path)
         if reason is None and path not in {*self.files, *self.directories()}:
             reason = Reason.NOT_FOUND
@@ -271,8 +327,9 @@ class Histories(RuleBasedStateMachine):
 
     # Somebody else, and time
 
-    @rule(path=paths, content=contents)
-    def put_elsewhere(self, path, content):
+    @rule(draw=data, content=contents)
+    def put_elsewhere(self, draw, content):
+        path = self.some(draw, self.files)
         if self.lacks_parent(path) is Reason.NOT_DIRECTORY or path in self.directories():
             return
         if self.is_open(path):

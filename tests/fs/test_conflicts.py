@@ -1,0 +1,200 @@
+"""Somebody else changes an object that is open or dirty here."""
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.model import MIB
+from s3rolefs.s3.faults import Fault
+from tests.fs.mounted import mounted
+
+
+async def failing(work, *arguments, **named):
+    with pytest.raises(FileSystemError) as failure:
+        await work(*arguments, **named)
+    return failure.value.reason
+
+
+async def test_a_lost_update_is_stale_at_close_and_kept(mount, bucket):
+    await bucket.put("f", b"base")
+    handle = await mount.open("f", os.O_RDWR)
+    await mount.descriptors.write(handle, 4, b" mine")
+    await mount.descriptors.write(handle, 0, b"BASE")
+    await bucket.put("f", b"theirs")
+    assert await failing(mount.descriptors.flush, handle) is Reason.STALE
+    assert await failing(mount.descriptors.fsync, handle) is Reason.STALE
+    assert await failing(mount.descriptors.write, handle, 0, b"more") is Reason.STALE
+    await mount.descriptors.release(handle)
+    assert await bucket.get("f") == b"theirs"
+    [kept] = mount.filesystem.unsent()
+    assert kept.conflict
+    assert kept.path == "/f"
+    assert Path(kept.kept_at).read_bytes() == b"BASE mine"
+    assert await mount.read("f") == b"theirs"
+
+
+async def test_a_lost_update_keeps_what_is_written_readable_through_its_descriptor(mount, bucket):
+    handle = await mount.create("f", os.O_RDWR | os.O_EXCL)
+    await mount.descriptors.write(handle, 0, b"mine")
+    await bucket.put("f", b"theirs")
+    assert await failing(mount.descriptors.flush, handle) is Reason.EXISTS
+    assert await mount.read_open(handle) == b"mine"
+    await mount.descriptors.release(handle)
+    assert await mount.read("f") == b"theirs"
+
+
+async def test_an_exclusive_create_that_lost_says_so_also_when_it_wrote_nothing(
+    mount, bucket, autojump_clock
+):
+    handle = await mount.create("lock", os.O_RDWR | os.O_EXCL)
+    await bucket.put("lock", b"theirs")
+    await trio.sleep(3)  # the empty object was refused in the background
+    assert await failing(mount.descriptors.write, handle, 0, b"pid") is Reason.STALE
+    assert await failing(mount.descriptors.flush, handle) is Reason.EXISTS
+    await mount.descriptors.release(handle)
+    assert await bucket.get("lock") == b"theirs"
+    assert mount.filesystem.unsent() == []
+
+
+async def test_an_object_removed_under_an_edit_is_stale_and_kept(mount, bucket):
+    await bucket.put("f", b"base")
+    handle = await mount.open("f", os.O_RDWR)
+    await mount.descriptors.write(handle, 0, b"BASE")
+    await bucket.delete("f")
+    assert await failing(mount.close, handle) is Reason.STALE
+    assert await bucket.keys() == []
+    assert Path(mount.filesystem.unsent()[0].kept_at).read_bytes() == b"BASE"
+    assert not await mount.exists("f")
+
+
+async def test_writing_to_a_file_whose_name_is_somebody_elses_by_now_is_stale(mount, bucket, autojump_clock):
+    await bucket.put("f", b"base")
+    handle = await mount.open("f", os.O_RDWR)
+    await bucket.put("f", b"theirs")
+    await trio.sleep(11)
+    assert await mount.read("f") == b"theirs"
+    assert await failing(mount.descriptors.write, handle, 0, b"lost?") is Reason.STALE
+    await mount.close(handle)
+    assert await bucket.get("f") == b"theirs"
+
+
+async def test_a_reader_of_a_replaced_object_gets_stale_and_the_next_opening_the_new_version(mount, bucket):
+    await bucket.put("f", b"a" * MIB + b"old")
+    handle = await mount.open("f")
+    assert await mount.descriptors.read(handle, 0, 4) == b"aaaa"
+    await bucket.put("f", b"new")
+    # What is cached goes on; what is not belongs to a version that is gone.
+    assert await mount.descriptors.read(handle, 0, 4) == b"aaaa"
+    mount.names._core.blocks._cached.clear()
+    assert await failing(mount.descriptors.read, handle, 0, 4) is Reason.STALE
+    assert await mount.read("f") == b"new"
+    await mount.close(handle)
+
+
+async def test_a_listing_that_is_still_fresh_does_not_hide_a_version_that_was_seen_to_be_gone(mount, bucket):
+    await bucket.put("f", b"old")
+    assert await mount.list() == ["f"]
+    handle = await mount.open("f")
+    await bucket.put("f", b"new version")
+    assert await failing(mount.descriptors.read, handle, 0, 4) is Reason.STALE
+    assert await mount.read("f") == b"new version"
+    await mount.close(handle)
+
+
+async def test_a_replaced_object_is_another_inode_once_the_metadata_is_old(mount, bucket, autojump_clock):
+    await bucket.put("f", b"one")
+    before = await mount.find("f")
+    await bucket.put("f", b"two")
+    assert await mount.find("f") is before
+    await trio.sleep(11)
+    after = await mount.find("f")
+    assert after.number != before.number
+    assert before.detached
+    assert await failing(mount.descriptors.open, before.number, os.O_RDONLY) is Reason.STALE
+
+
+async def test_direct_io_always_asks(mount, bucket):
+    await bucket.put("f", b"one")
+    assert await mount.list() == ["f"]
+    assert await mount.read("f") == b"one"
+    await bucket.put("f", b"two")
+    handle = await mount.open("f", os.O_RDONLY | os.O_DIRECT)
+    assert await mount.read_open(handle) == b"two"
+    await mount.close(handle)
+
+
+async def test_attributes_of_a_replaced_object_are_stale_and_not_changed(mount, bucket):
+    await bucket.put("f", b"one", metadata={"mode": "33188"})
+    await mount.find("f")
+    await bucket.put("f", b"two", metadata={"mode": "33188"})
+    assert await failing(mount.change, "f", mode=0o600) is Reason.STALE
+    assert (await bucket.head("f")).metadata["mode"] == "33188"
+    await mount.change("f", mode=0o600)
+    assert (await bucket.head("f")).metadata["mode"] == str(0o100600)
+    assert await bucket.get("f") == b"two"
+
+
+async def test_a_put_whose_answer_was_lost_is_no_conflict(mount, faults, bucket, caplog):
+    faults.plan(Fault(verb="put", answer_lost=True))
+    handle = await mount.create("f")
+    await mount.descriptors.write(handle, 0, b"content")
+    assert await failing(mount.descriptors.flush, handle) is Reason.UNREACHABLE
+    assert [kept.path for kept in mount.filesystem.unsent()] == ["/f"]
+    await mount.descriptors.release(handle)
+    assert mount.filesystem.unsent() == []
+    assert await bucket.get("f") == b"content"
+    handle = await mount.open("f", os.O_RDWR)
+    await mount.descriptors.write(handle, 0, b"C")
+    await mount.close(handle)
+    assert await bucket.get("f") == b"Content"
+
+
+async def test_writes_after_a_lost_answer_are_sent_over_the_version_that_arrived(mount, faults, bucket):
+    faults.plan(Fault(verb="put", answer_lost=True))
+    handle = await mount.create("f")
+    await mount.descriptors.write(handle, 0, b"content")
+    assert await failing(mount.descriptors.flush, handle) is Reason.UNREACHABLE
+    await mount.descriptors.write(handle, 7, b", more")
+    await mount.close(handle)
+    assert await bucket.get("f") == b"content, more"
+    assert mount.filesystem.unsent() == []
+
+
+async def test_a_file_whose_arrival_is_unknown_is_removed_from_s3_too(mount, faults, bucket, autojump_clock):
+    faults.plan(Fault(verb="put", answer_lost=True))
+    handle = await mount.create("f")
+    await mount.descriptors.write(handle, 0, b"content")
+    assert await failing(mount.close, handle) is Reason.UNREACHABLE
+    await mount.unlink("f")
+    assert await bucket.keys() == []
+    await trio.sleep(100)
+    assert await bucket.keys() == []
+    assert mount.filesystem.unsent() == []
+
+
+async def test_two_mounts_that_edit_one_file_do_not_overwrite_each_other(mount, memory, bucket, tmp_path):
+    await bucket.put("f", b"base")
+    async with mounted(memory, tmp_path / "other") as second:
+        first_handle = await mount.open("f", os.O_RDWR)
+        second_handle = await second.open("f", os.O_RDWR)
+        await mount.descriptors.write(first_handle, 4, b" one")
+        await second.descriptors.write(second_handle, 4, b" two")
+        await mount.close(first_handle)
+        assert await failing(second.close, second_handle) is Reason.STALE
+    assert await bucket.get("f") == b"base one"
+
+
+@pytest.mark.parametrize("size", [3, 20 * MIB])
+async def test_the_first_of_two_creators_wins(mount, memory, bucket, tmp_path, size):
+    async with mounted(memory, tmp_path / "other") as second:
+        handles = [(one, await one.create("f", os.O_RDWR | os.O_EXCL)) for one in (mount, second)]
+        for one, handle in handles:
+            for offset in range(0, size, MIB):
+                await one.descriptors.write(handle, offset, b"x" * min(MIB, size))
+        await mount.close(handles[0][1])
+        assert await failing(second.close, handles[1][1]) is Reason.EXISTS
+    assert await bucket.keys() == ["f"]
+    assert not memory.upload_ids()
