@@ -131,6 +131,10 @@ class StreamingUpload:
             self._stale.add(number)
             number += 1
 
+    def fits(self, size_bytes: int) -> bool:
+        """Tell whether no part lies beyond a file of that size: radosgw wants every sent part completed."""
+        return self._next - 1 <= stream_part_at(size_bytes - 1)
+
     async def finish(self, size_bytes: int, *, if_match: str | None, if_none_match: bool) -> Stored:
         """Send what is missing and complete the object."""
         await self._settle()

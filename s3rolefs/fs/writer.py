@@ -156,7 +156,7 @@ class Writer:
         """
         if self._stream is not None:
             stream, self._stream = self._stream, None
-            if self.size_bytes >= _STREAM_FROM_BYTES and stream.key == key:
+            if self.size_bytes >= _STREAM_FROM_BYTES and stream.fits(self.size_bytes) and stream.key == key:
                 self._attempt(stream.attributes)
                 try:
                     stored = await stream.finish(
