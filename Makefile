@@ -43,7 +43,7 @@ check: env ## Check style, types, the order of the rooms, and the manual pages
 	$(LIMIT) 60 mandoc -T lint -W warning man/*.[18]
 
 .PHONY: bench
-bench: env ## Measure speed beside s3fs; ONLY=row RUNS=5
+bench: env ## Measure speed beside s3fs; ONLY=read, RUNS=5
 	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
 	$(LIMIT) 3600 $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY),--report doc/PERFORMANCE-table.md) $(if $(RUNS),--runs $(RUNS))
 
