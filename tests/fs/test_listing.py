@@ -1,0 +1,381 @@
+import os
+import stat
+
+import pytest
+import trio
+
+from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.inodes import Inode
+from s3rolefs.s3.faults import Fault
+from tests.fs.mounted import mounted
+
+UNSHOWABLE = ["a//b", "/lead", "x/../y", "./z", "n" * 256]
+
+
+async def failing(work, *arguments, **named):
+    with pytest.raises(FileSystemError) as failure:
+        await work(*arguments, **named)
+    return failure.value.reason
+
+
+async def view(mount, path=""):
+    return mount.descriptors.opendir((await mount.find(path)).number)
+
+
+async def rest(mount, handle, place):
+    names = []
+    while (found := await mount.descriptors.entry(handle, place)) is not None:
+        entry, place = found
+        names.append(entry.name)
+    return names
+
+
+async def test_a_thousand_names_cost_one_request(mount, bucket, memory):
+    for number in range(1000):
+        await bucket.put(f"{number:04}")
+    memory.counts.clear()
+    assert len(await mount.list()) == 1000
+    assert memory.counts == {"list_page": 1}
+
+
+async def test_a_walk_in_listing_order_asks_for_many_attributes_at_once(
+    mount, bucket, memory, faults, autojump_clock
+):
+    for number in range(300):
+        await bucket.put(f"{number:04}")
+    names = await mount.list()
+    faults.plan(Fault(verb="head", times=None, delay_seconds=0.1))
+    began = trio.current_time()
+    for name in names:
+        await mount.stat(name)
+    assert memory.counts["head"] == 300
+    assert trio.current_time() - began < 5  # one after the other they would take 30 s
+
+
+async def test_attributes_once_known_are_not_asked_for_again(mount, bucket, memory, autojump_clock):
+    for number in range(5):
+        await bucket.put(f"f{number}", metadata={"mode": str(0o100640)})
+    await trio.sleep(5)
+    for _ in range(3):
+        for name in await mount.list():
+            assert stat.S_IMODE((await mount.stat(name)).attributes.mode) == 0o640
+        await trio.sleep(20)
+    assert memory.counts["head"] == 5
+
+
+async def test_a_change_of_attributes_within_one_second_of_another_is_seen(
+    mount, bucket, memory, autojump_clock
+):
+    await bucket.put("f", metadata={"mode": str(0o100600)})
+    assert await mount.list() == ["f"]
+    assert stat.S_IMODE((await mount.stat("f")).attributes.mode) == 0o600
+    await bucket.put("f", metadata={"mode": str(0o100640)})  # same ETag, same second
+    await trio.sleep(11)
+    assert await mount.list() == ["f"]
+    assert stat.S_IMODE((await mount.stat("f")).attributes.mode) == 0o640
+
+
+async def test_a_fresh_listing_answers_for_names_that_are_not_there(mount, bucket, memory, autojump_clock):
+    await bucket.put("f")
+    assert await mount.list() == ["f"]
+    memory.counts.clear()
+    assert not await mount.exists("g")
+    assert not memory.counts
+    await bucket.put("g")
+    await trio.sleep(11)
+    assert await mount.exists("g")
+
+
+async def test_listing_only_means_no_heads_and_regular_files(memory, bucket, tmp_path):
+    await bucket.put("d/link", b"target", metadata={"mode": str(stat.S_IFLNK | 0o777)})
+    await bucket.put("d/", metadata={"mode": str(stat.S_IFDIR | 0o700)})
+    async with mounted(memory, tmp_path, metadata_from_listing=True) as mount:
+        assert await mount.list() == ["d"]
+        assert await mount.list("d") == ["link"]
+        assert stat.S_ISREG((await mount.stat("d/link")).attributes.mode)
+        assert await mount.read("d/link") == b"target"
+        assert memory.counts["head"] <= 1  # the walk asked for "d" before the first listing
+
+
+@pytest.mark.parametrize("pages", [1, 2, 3])
+async def test_objects_beside_directories_of_their_name_across_pages(
+    mount, bucket, monkeypatch, pages, caplog
+):
+    monkeypatch.setattr("s3rolefs.fs.directories._PAGE_KEYS", pages)
+    for key in ("a", "a!", "a-", "a/x", "a0", "b", "b/", "b/y", "c"):
+        await bucket.put(key, key.encode())
+    assert sorted(await mount.list()) == ["a", "a!", "a-", "a0", "b", "c"]
+    assert await mount.is_directory("a")
+    assert await mount.is_directory("b")
+    assert await mount.list("b") == ["y"]
+    assert caplog.text.count("has no path here") == 2
+
+
+async def test_keys_that_cannot_be_shown_are_left_out_and_logged_once(mount, bucket, caplog):
+    for key in [*UNSHOWABLE, "fine"]:
+        await bucket.put(key)
+    for _ in range(2):
+        assert set(await mount.list()) == {"a", "x", "fine"}
+    assert await mount.list("a") == []
+    assert await mount.list("x") == []
+    assert caplog.text.count("has no path here") == 5
+    await mount.rename("a", "renamed")
+    assert await bucket.get("renamed//b") == b""
+
+
+async def test_files_not_yet_in_s3_are_listed(mount, bucket):
+    await bucket.put("stored")
+    handle = await mount.create("new")
+    assert sorted(await mount.list()) == ["new", "stored"]
+    await mount.close(handle)
+    assert sorted(await mount.list()) == ["new", "stored"]
+
+
+async def test_own_changes_during_a_listing(mount, bucket, monkeypatch, autojump_clock):
+    monkeypatch.setattr("s3rolefs.fs.directories._PAGE_KEYS", 4)
+    for number in range(10):
+        await bucket.put(f"{number}", b"x")
+    handle = await view(mount)
+    first, place = await mount.descriptors.entry(handle, 0)
+    assert first.name == "0"
+    await mount.unlink("2")
+    await mount.unlink("9")
+    await mount.write("5", b"changed")
+    await mount.write("new", b"x")
+    await mount.mkdir("directory")
+    names = await rest(mount, handle, place)
+    assert {"1", "3", "4", "5", "6", "7", "8"} <= set(names)
+    assert not {"2", "9"} & set(names)
+    assert len(set(names)) == len(names)
+    # What the view's listing leaves behind is right, too.
+    assert sorted(await mount.list()) == ["0", "1", "3", "4", "5", "6", "7", "8", "directory", "new"]
+    assert not await mount.exists("2")
+    assert await mount.read("5") == b"changed"
+
+
+async def test_an_entry_removed_after_its_page_came_is_not_given_out(mount, bucket):
+    for number in range(5):
+        await bucket.put(f"{number}")
+    for again in range(2):  # from S3, then from what is remembered
+        handle = await view(mount)
+        _, place = await mount.descriptors.entry(handle, 0)
+        victim = f"{3 + again}"
+        await mount.unlink(victim)
+        assert victim not in await rest(mount, handle, place)
+
+
+async def test_a_removed_file_does_not_come_back_through_a_view_of_a_listing(memory, bucket, tmp_path):
+    await bucket.put("f")
+    async with mounted(memory, tmp_path, metadata_from_listing=True) as mount:
+        handle = await view(mount)
+        entry, _ = await mount.descriptors.entry(handle, 0)
+        await mount.unlink("f")
+        assert not isinstance(mount.descriptors.listed(handle, entry), Inode)
+        assert not await mount.exists("f")
+
+
+async def test_rewinding_shows_the_directory_as_it_is_now(mount, bucket):
+    await bucket.put("a")
+    handle = await view(mount)
+    assert await rest(mount, handle, 0) == ["a"]
+    await mount.write("b", b"x")
+    assert await rest(mount, handle, 0) == ["a", "b"]
+
+
+async def test_a_removal_while_a_look_up_is_on_its_way_wins(mount, bucket, faults, autojump_clock):
+    await bucket.put("f", b"x")
+    await mount.find("f")
+    await trio.sleep(11)
+    faults.plan(Fault(verb="list_page", key="f/", delay_seconds=1))
+    root = await mount.find("")
+
+    async def look_up():
+        assert await failing(mount.names.lookup, root.number, b"f") is Reason.NOT_FOUND
+
+    async def remove():
+        await trio.sleep(0.5)
+        await mount.names.unlink(root.number, b"f")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look_up)
+        nursery.start_soon(remove)
+    assert not await mount.exists("f")
+
+
+async def test_a_head_asked_before_an_own_change_does_not_undo_it(mount, bucket, faults, autojump_clock):
+    await bucket.put("f", b"x", metadata={"mode": str(0o100600)})
+    await mount.find("f")
+    await trio.sleep(11)
+    listed = await mount.list()
+    assert listed == ["f"]
+    held = mount.names._core.metadata.listing("").objects["f"]
+    faults.plan(Fault(verb="head", delay_seconds=0.2))
+
+    async def change():
+        await mount.change("f", mode=0o640)
+
+    mount.names._core.metadata._objects.clear()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mount.names._core.tree.full, held)
+        nursery.start_soon(change)
+    await trio.sleep(11)
+    assert await mount.list() == ["f"]
+    assert stat.S_IMODE((await mount.stat("f")).attributes.mode) == 0o640
+
+
+async def test_an_outage_is_not_taken_for_absence(mount, bucket, faults):
+    await bucket.put("d/f", b"x")
+    faults.plan(Fault(verb="list_page", reason=Reason.UNREACHABLE))
+    assert await failing(mount.find, "d") is Reason.UNREACHABLE
+    assert await mount.is_directory("d")
+    faults.plan(Fault(verb="head", reason=Reason.UNREACHABLE))
+    assert await failing(mount.find, "e") is Reason.UNREACHABLE
+
+
+async def test_a_role_that_may_not_list_uses_files_by_name(mount, bucket, faults, caplog):
+    await bucket.put("f", b"x")
+    faults.plan(Fault(verb="list_page", times=None, reason=Reason.ACCESS_DENIED))
+    assert await mount.read("f") == b"x"
+    assert await failing(mount.list) is Reason.ACCESS_DENIED
+    await mount.unlink("f")
+    assert await bucket.keys() == []
+
+
+async def test_a_role_that_may_not_read_still_sees_names_and_sizes(mount, bucket, faults):
+    await bucket.put("f", b"abc")
+    faults.plan(Fault(verb="head", times=None, reason=Reason.ACCESS_DENIED))
+    assert (await mount.stat("f")).size_bytes == 3
+    assert await mount.list() == ["f"]
+    assert (await mount.stat("f")).size_bytes == 3
+    assert not await mount.exists("g")
+
+
+async def test_a_role_that_may_only_write_can_make_and_remove_files(mount, bucket, faults):
+    denied = [
+        Fault(verb=verb, times=None, reason=Reason.ACCESS_DENIED) for verb in ("list_page", "head", "get")
+    ]
+    faults.plan(*denied)
+    await mount.write("f", b"x")
+    handle = await mount.create("g")
+    await mount.descriptors.write(handle, 0, b"y")
+    await mount.close(handle)
+    reader = await mount.open("g", os.O_WRONLY)
+    await mount.unlink("g")
+    await mount.close(reader)
+    faults.plan()
+    assert await bucket.get("f") == b"x"
+    assert await bucket.keys() == ["f"]
+
+
+async def test_implicit_directories_stay_when_their_last_entry_is_removed_here(mount, bucket):
+    await bucket.put("d/f")
+    await bucket.put("e/sub/g")
+    await mount.unlink("d/f")
+    await mount.unlink("e/sub/g")
+    await mount.rmdir("e/sub")
+    assert await mount.list("d") == []
+    assert await mount.list("e") == []
+    assert sorted(await bucket.keys()) == ["d/", "e/"]
+    info = await bucket.head("d/")
+    assert info.headers["content-type"] == "application/x-directory"
+
+
+async def test_an_implicit_directory_that_somebody_else_empties_is_gone(mount, bucket, autojump_clock):
+    await bucket.put("d/f")
+    assert await mount.list("d") == ["f"]
+    await bucket.delete("d/f")
+    await trio.sleep(11)
+    assert await mount.list() == []
+    assert not await mount.exists("d")
+
+
+async def test_rmdir_is_decided_by_the_bucket(mount, bucket):
+    await mount.mkdir("d")
+    assert await mount.list("d") == []
+    await bucket.put("d/theirs")
+    assert await failing(mount.rmdir, "d") is Reason.NOT_EMPTY
+    await bucket.delete("d/theirs")
+    handle = await mount.create("d/unsent")
+    assert await failing(mount.rmdir, "d") is Reason.NOT_EMPTY
+    await mount.close(handle)
+    await mount.unlink("d/unsent")
+    await mount.rmdir("d")
+    assert await bucket.keys() == []
+
+
+async def test_mkdir_is_atomic_across_mounts(mount, bucket):
+    assert not await mount.exists("d")
+    await bucket.put("d/")
+    assert await failing(mount.mkdir, "d") is Reason.EXISTS
+
+
+async def test_attributes_of_directories_are_kept_in_their_marker(mount, memory, bucket, tmp_path):
+    await mount.mkdir("made", mode=0o750)
+    await bucket.put("implicit/f")
+    await bucket.put("content/", b"somebody's bytes", metadata={"owner": "x"})
+    for name in ("made", "implicit", "content"):
+        await mount.change(name, mode=0o711, uid=5, mtime_ns=10**18)
+    async with mounted(memory, tmp_path / "other") as again:
+        for name in ("made", "implicit", "content"):
+            attributes = (await again.stat(name)).attributes
+            assert (attributes.mode, attributes.uid) == (stat.S_IFDIR | 0o711, 5)
+            assert attributes.mtime_ns == 10**18
+    assert await bucket.get("content/") == b"somebody's bytes"
+    assert (await bucket.head("content/")).metadata["owner"] == "x"
+
+
+async def test_a_prefix_is_served_as_the_root_and_nothing_outside_is_touched(memory, bucket, tmp_path):
+    await bucket.put("team/f", b"x")
+    await bucket.put("teammate", b"x")
+    async with mounted(memory, tmp_path, prefix="team/") as mount:
+        assert await mount.list() == ["f"]
+        await mount.write("g", b"y")
+        await mount.unlink("f")
+        await mount.unlink("g")
+        assert await mount.list() == []
+    assert await bucket.keys() == ["teammate"]
+
+
+# The kernel's references
+
+
+async def test_a_listed_number_that_is_forgotten_does_not_take_a_real_reference(
+    mount, bucket, autojump_clock
+):
+    await bucket.put("f")
+    inode = await mount.find("f")  # one reference
+    await trio.sleep(11)
+    handle = await view(mount)
+    entry, _ = await mount.descriptors.entry(handle, 0)
+    number = mount.descriptors.listed(handle, entry)
+    if isinstance(number, Inode):
+        number = number.number
+    mount.descriptors.promise(number)
+    mount.names.forget(number, 1)
+    assert mount.names._core.table.get(inode.number) is inode
+    mount.names.forget(inode.number, 1)
+    assert mount.names._core.table.find(inode.number) is None
+
+
+async def test_a_number_listed_before_its_look_up_may_be_forgotten_after_it(mount, bucket):
+    await bucket.put("f")
+    handle = await view(mount)
+    entry, _ = await mount.descriptors.entry(handle, 0)
+    number = mount.descriptors.listed(handle, entry)
+    assert not isinstance(number, Inode)
+    mount.descriptors.promise(number)
+    inode = await mount.find("f")
+    assert inode.number == number
+    mount.names.forget(number, 1)
+    assert mount.names._core.table.get(number) is inode
+    mount.names.forget(number, 1)
+    assert mount.names._core.table.find(number) is None
+    assert not mount.names._core.table._promised
+
+
+async def test_inodes_nobody_refers_to_are_dropped_with_those_above_them(mount, bucket):
+    await bucket.put("a/b/c")
+    inodes = [await mount.find("a"), await mount.find("a/b"), await mount.find("a/b/c")]
+    for inode in inodes:
+        mount.names.forget(inode.number, inode.lookups)
+    assert mount.names._core.table.below(mount.names._core.table.root) == []

@@ -1,0 +1,242 @@
+import os
+
+import pytest
+import trio
+
+from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.model import MIB
+from s3rolefs.s3.faults import Fault
+
+
+async def failing(work, *arguments, **named):
+    with pytest.raises(FileSystemError) as failure:
+        await work(*arguments, **named)
+    return failure.value.reason
+
+
+async def test_a_renamed_open_file_is_read_and_written_on_at_its_new_name(mount, bucket):
+    await bucket.put("old", b"x" * (2 * MIB))
+    handle = await mount.open("old", os.O_RDWR)
+    number = (await mount.find("old")).number
+    await mount.rename("old", "new")
+    assert (await mount.find("new")).number == number
+    assert await mount.descriptors.read(handle, MIB, 3) == b"xxx"
+    await mount.descriptors.write(handle, 0, b"y")
+    await mount.close(handle)
+    assert await bucket.keys() == ["new"]
+    assert await bucket.get("new") == b"y" + b"x" * (2 * MIB - 1)
+
+
+async def test_a_dirty_file_is_stored_before_it_is_renamed(mount, bucket, memory):
+    handle = await mount.create("draft")
+    await mount.descriptors.write(handle, 0, b"content")
+    await mount.rename("draft", "final")
+    assert await bucket.get("final") == b"content"
+    await mount.close(handle)
+    assert memory.counts["put"] == 1
+    assert await bucket.keys() == ["final"]
+
+
+async def test_a_rename_over_an_open_file_keeps_the_bytes_of_that_for_its_descriptors(mount, bucket):
+    await mount.write("old", b"old content")
+    await mount.write("new", b"new content")
+    handle = await mount.open("old", os.O_RDWR)
+    await mount.rename("new", "old")
+    assert await mount.read_open(handle) == b"old content"
+    await mount.descriptors.write(handle, 0, b"OLD")
+    await mount.close(handle)
+    assert await bucket.get("old") == b"new content"
+    assert await mount.read("old") == b"new content"
+    assert await mount.list() == ["old"]
+
+
+async def test_reads_during_a_rename_never_fail(mount, bucket, faults, autojump_clock):
+    await bucket.put("a", b"0" * (40 * MIB))
+    handle = await mount.open("a")
+    faults.plan(Fault(verb="get", times=None, delay_seconds=0.5), Fault(verb="delete", delay_seconds=1))
+
+    async def read():
+        for number in range(40):
+            assert await mount.descriptors.read(handle, number * MIB, MIB) == b"0" * MIB
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        nursery.start_soon(mount.rename, "a", "b")
+    assert await bucket.keys() == ["b"]
+
+
+async def test_reads_while_attributes_of_a_large_object_change_never_fail(
+    mount, memory, bucket, faults, autojump_clock
+):
+    await mount.write("f", b"1" * (20 * MIB))
+    etag = (await bucket.head("f")).etag
+    handle = await mount.open("f")
+    # The ETag of an object made of parts changes when it is copied onto itself.
+    faults.plan(
+        Fault(verb="get", times=None, delay_seconds=0.5),
+        Fault(verb="copy", delay_seconds=1),
+    )
+
+    async def read():
+        for number in range(20):
+            assert await mount.descriptors.read(handle, number * MIB, MIB) == b"1" * MIB
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        nursery.start_soon(lambda: mount.change("f", mode=0o600))
+    assert (await bucket.head("f")).etag != etag
+    assert await mount.read("f") == b"1" * (20 * MIB)
+
+
+async def test_noreplace_is_decided_by_the_bucket(mount, bucket):
+    await mount.write("a", b"a")
+    assert not await mount.exists("b")
+    await bucket.put("b", b"theirs")
+    assert await failing(mount.rename, "a", "b", overwrite=False) is Reason.EXISTS
+    assert await bucket.get("b") == b"theirs"
+    assert await mount.read("b") == b"theirs"
+    assert await mount.read("a") == b"a"
+
+
+async def test_a_rename_whose_delete_fails_leaves_the_file_at_both_places(mount, bucket, faults):
+    await mount.write("a", b"content")
+    await mount.write("b", b"old")
+    assert sorted(await mount.list()) == ["a", "b"]
+    faults.plan(Fault(verb="delete", reason=Reason.ACCESS_DENIED))
+    assert await failing(mount.rename, "a", "b") is Reason.ACCESS_DENIED
+    assert await bucket.get("a") == await bucket.get("b") == b"content"
+    assert await mount.read("a") == b"content"
+    assert await mount.read("b") == b"content"
+    await mount.rename("a", "b")
+    assert await mount.list() == ["b"]
+
+
+async def test_a_source_replaced_by_somebody_else_is_stale(mount, bucket):
+    await mount.write("a", b"mine")
+    await bucket.put("a", b"theirs")
+    assert await failing(mount.rename, "a", "b") is Reason.STALE
+    assert await mount.read("a") == b"theirs"
+    await mount.rename("a", "b")
+    assert await bucket.get("b") == b"theirs"
+
+
+async def test_a_directory_moves_with_everything_below_it(mount, bucket):
+    for key in ("d/one", "d/sub/two", "d/sub/deep/three"):
+        await bucket.put(key, key.encode(), metadata={"owner": key})
+    open_handle = await mount.open("d/sub/two", os.O_RDWR)
+    new_handle = await mount.create("d/sub/new")
+    await mount.descriptors.write(new_handle, 0, b"unsent")
+    numbers = {path: (await mount.find(path)).number for path in ("d", "d/sub", "d/sub/two")}
+    await mount.rename("d", "e")
+    assert sorted(await bucket.keys()) == ["e/", "e/one", "e/sub/deep/three", "e/sub/new", "e/sub/two"]
+    assert (await bucket.head("e/one")).metadata["owner"] == "d/one"
+    assert {path: (await mount.find("e" + path[1:])).number for path in numbers} == numbers
+    assert await mount.read_open(open_handle) == b"d/sub/two"
+    await mount.descriptors.write(open_handle, 0, b"D")
+    await mount.close(open_handle)
+    await mount.close(new_handle)
+    assert await bucket.get("e/sub/two") == b"D/sub/two"
+    assert await bucket.get("e/sub/new") == b"unsent"
+    assert await mount.list() == ["e"]
+
+
+async def test_writes_during_the_move_of_a_directory_are_not_lost(mount, bucket, faults, autojump_clock):
+    await bucket.put("d/f", b"0000")
+    handle = await mount.open("d/f", os.O_RDWR)
+    await mount.descriptors.write(handle, 0, b"1")
+    faults.plan(Fault(verb="copy", times=None, delay_seconds=2))
+
+    async def write():
+        await trio.sleep(1)
+        await mount.descriptors.write(handle, 1, b"2")
+        await mount.descriptors.flush(handle)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mount.rename, "d", "e")
+        nursery.start_soon(write)
+    await mount.close(handle)
+    assert await bucket.get("e/f") == b"1200"
+    assert sorted(await bucket.keys()) == ["e/", "e/f"]
+
+
+async def test_the_move_of_one_directory_does_not_hold_up_others(mount, bucket, faults, autojump_clock):
+    await bucket.put("d/f", b"x")
+    await bucket.put("busy/f", b"x")
+    faults.plan(Fault(verb="put", key="d/slow", delay_seconds=1000), Fault(verb="copy", delay_seconds=1))
+    slow = await mount.create("d/slow")
+    await mount.descriptors.write(slow, 0, b"x")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mount.descriptors.fsync, slow)
+        await trio.sleep(1)
+        nursery.start_soon(mount.rename, "d", "e")
+        await trio.sleep(1)
+        began = trio.current_time()
+        await mount.write("busy/g", b"y")
+        assert trio.current_time() - began < 1
+    assert await bucket.get("e/slow") == b"x"
+
+
+async def test_an_interrupted_move_of_a_directory_leaves_everything_at_the_old_place(mount, bucket, faults):
+    for number in range(20):
+        await bucket.put(f"d/{number}", b"x")
+    assert len(await mount.list("d")) == 20
+    faults.plan(
+        Fault(verb="copy", skip=10, reason=Reason.UNREACHABLE),
+        Fault(verb="copy", skip=3, answer_lost=True),
+    )
+    assert await failing(mount.rename, "d", "e") is Reason.UNREACHABLE
+    assert sorted(await bucket.keys()) == sorted(f"d/{number}" for number in range(20))
+    assert await mount.list() == ["d"]
+    assert await mount.read("d/7") == b"x"
+    faults.plan()
+    await mount.rename("d", "e")
+    assert len(await mount.list("e")) == 20
+
+
+async def test_a_move_whose_deletes_fail_has_every_file_at_the_new_place(mount, bucket, faults):
+    for number in range(5):
+        await bucket.put(f"d/{number}", b"x")
+    assert len(await mount.list("d")) == 5
+    faults.plan(Fault(verb="delete_many", reason=Reason.ACCESS_DENIED))
+    assert await failing(mount.rename, "d", "e") is Reason.ACCESS_DENIED
+    assert sorted(await mount.list()) == ["d", "e"]
+    for number in range(5):
+        assert await mount.read(f"d/{number}") == await mount.read(f"e/{number}") == b"x"
+
+
+async def test_a_directory_replaces_only_an_empty_one(mount, bucket):
+    await mount.mkdir("d")
+    await mount.write("d/f", b"x")
+    await mount.mkdir("empty")
+    await mount.mkdir("full")
+    handle = await mount.create("full/unsent")
+    await mount.descriptors.write(handle, 0, b"y")
+    assert await failing(mount.rename, "d", "full") is Reason.NOT_EMPTY
+    assert await failing(mount.rename, "d", "empty", overwrite=False) is Reason.EXISTS
+    await mount.rename("d", "empty")
+    assert await mount.read("empty/f") == b"x"
+    await mount.close(handle)
+    assert sorted(await bucket.keys()) == ["empty/", "empty/f", "full/", "full/unsent"]
+
+
+async def test_a_directory_cannot_move_below_itself(mount):
+    await mount.mkdir("d")
+    await mount.mkdir("d/e")
+    assert await failing(mount.rename, "d", "d/e/f") is Reason.INVALID
+
+
+async def test_a_directory_keeps_the_storage_class_of_what_is_in_it(mount, bucket):
+    await bucket.put("d/cold", b"x", metadata={"m": "1"}, headers={"x-amz-storage-class": "STANDARD_IA"})
+    await mount.rename("d", "e")
+    info = await bucket.head("e/cold")
+    assert (info.storage_class, info.metadata) == ("STANDARD_IA", {"m": "1"})
+
+
+async def test_the_directory_above_stays_when_its_last_child_moves_away(mount, bucket):
+    await bucket.put("above/d/f", b"x")
+    await mount.rename("above/d", "d")
+    assert await mount.list("above") == []
+    await bucket.put("other/f", b"x")
+    await mount.rename("other/f", "g")
+    assert await mount.list("other") == []
+    assert {"above/", "other/"} <= set(await bucket.keys())
