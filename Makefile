@@ -45,7 +45,7 @@ check: env ## Check style, types, the order of the rooms, and the manual pages
 .PHONY: bench
 bench: env ## Measure speed beside s3fs; ONLY=read, RUNS=5
 	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
-	$(LIMIT) 3600 $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY),--report doc/PERFORMANCE-table.md) $(if $(RUNS),--runs $(RUNS))
+	$(LIMIT) 3600 $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS))
 
 .PHONY: env
 env: $(STAMP) ## Make .venv with the locked versions of everything
