@@ -6,6 +6,7 @@ import os
 import stat
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -17,14 +18,26 @@ from s3rolefs.fs.filesystem import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from s3rolefs.fs.inodes import Inode
+    from s3rolefs.fs.unsent import Unsent
     from s3rolefs.model import FileHandle
     from s3rolefs.s3.store import ObjectStore
 
 CALLER = Caller(uid=1000, gid=1000, umask=0o022)
 READ_BYTES = 128 * 1024
+
+
+def kept_bytes(unsent: Unsent) -> bytes:
+    return Path(unsent.kept_at).read_bytes()
+
+
+def kept_mode(unsent: Unsent) -> int:
+    return stat.S_IMODE(Path(unsent.kept_at).stat().st_mode)
+
+
+def is_kept(unsent: Unsent) -> bool:
+    return Path(unsent.kept_at).exists()
 
 
 class TrioClock:

@@ -1,7 +1,6 @@
 """Somebody else changes an object that is open or dirty here."""
 
 import os
-from pathlib import Path
 
 import pytest
 import trio
@@ -9,7 +8,7 @@ import trio
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.model import MIB
 from s3rolefs.s3.faults import Fault
-from tests.fs.mounted import mounted
+from tests.fs.mounted import kept_bytes, mounted
 
 
 async def failing(work, *arguments, **named):
@@ -32,7 +31,7 @@ async def test_a_lost_update_is_stale_at_close_and_kept(mount, bucket):
     [kept] = mount.filesystem.unsent()
     assert kept.conflict
     assert kept.path == "/f"
-    assert Path(kept.kept_at).read_bytes() == b"BASE mine"
+    assert kept_bytes(kept) == b"BASE mine"
     assert await mount.read("f") == b"theirs"
 
 
@@ -66,7 +65,7 @@ async def test_an_object_removed_under_an_edit_is_stale_and_kept(mount, bucket):
     await bucket.delete("f")
     assert await failing(mount.close, handle) is Reason.STALE
     assert await bucket.keys() == []
-    assert Path(mount.filesystem.unsent()[0].kept_at).read_bytes() == b"BASE"
+    assert kept_bytes(mount.filesystem.unsent()[0]) == b"BASE"
     assert not await mount.exists("f")
 
 

@@ -3,8 +3,6 @@
 import itertools
 import json
 import os
-import stat
-from pathlib import Path
 
 import pytest
 import trio
@@ -13,7 +11,7 @@ from s3rolefs.errors import FileSystemError, Reason, SystemFailure
 from s3rolefs.fs.unsent import UnsentFolder
 from s3rolefs.model import MIB
 from s3rolefs.s3.faults import Fault
-from tests.fs.mounted import mounted
+from tests.fs.mounted import is_kept, kept_bytes, kept_mode, mounted
 
 DOWN = Fault(times=None, reason=Reason.UNREACHABLE)
 NO_PUT = Fault(verb="put", times=None, reason=Reason.UNREACHABLE)
@@ -30,15 +28,14 @@ async def test_a_failed_close_keeps_the_file_and_sends_it_later(mount, faults, b
     assert await failing(mount.write, "f", b"content") is Reason.UNREACHABLE
     [kept] = mount.filesystem.unsent()
     assert (kept.path, kept.conflict) == ("/f", False)
-    data = Path(kept.kept_at)
-    assert data.read_bytes() == b"content"
-    assert stat.S_IMODE(data.stat().st_mode) == 0o600
+    assert kept_bytes(kept) == b"content"
+    assert kept_mode(kept) == 0o600
     assert await mount.read("f") == b"content"
     faults.plan()
     await trio.sleep(61)
     assert await bucket.get("f") == b"content"
     assert mount.filesystem.unsent() == []
-    assert not data.exists()
+    assert not is_kept(kept)
     assert await mount.read("f") == b"content"
 
 
@@ -54,7 +51,7 @@ async def test_retries_back_off(mount, faults, memory, bucket, autojump_clock):
     faults.put = put
     assert await failing(mount.write, "f", b"x") is Reason.UNREACHABLE
     await trio.sleep(400)
-    gaps = [round(after - before) for before, after in itertools.pairwise(tries)]
+    gaps = [round(after - before) for before, after in itertools.pairwise(tries[1:])]  # after the flush
     assert gaps[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
@@ -66,7 +63,7 @@ async def test_what_is_written_after_a_failure_is_kept_and_sent_too(mount, fault
     await mount.descriptors.write(handle, 5, b" second")
     assert await failing(mount.close, handle) is Reason.UNREACHABLE
     [kept] = mount.filesystem.unsent()
-    assert Path(kept.kept_at).read_bytes() == b"first second"
+    assert kept_bytes(kept) == b"first second"
     faults.plan()
     await trio.sleep(61)
     assert await bucket.get("f") == b"first second"
@@ -75,10 +72,10 @@ async def test_what_is_written_after_a_failure_is_kept_and_sent_too(mount, fault
 async def test_removing_an_unsent_file_forgets_it(mount, faults, bucket, autojump_clock):
     faults.plan(NO_PUT)
     assert await failing(mount.write, "f", b"x") is Reason.UNREACHABLE
-    kept = Path(mount.filesystem.unsent()[0].kept_at)
+    [kept] = mount.filesystem.unsent()
     await mount.unlink("f")
     assert mount.filesystem.unsent() == []
-    assert not kept.exists()
+    assert not is_kept(kept)
     faults.plan()
     await trio.sleep(100)
     assert await bucket.keys() == []
@@ -138,7 +135,7 @@ async def test_drain_keeps_and_names_what_it_could_not_send_in_time(mount, fault
     [kept] = await mount.filesystem.drain(5)
     assert trio.current_time() - began < 6
     assert kept.path == "/f"
-    assert Path(kept.kept_at).read_bytes() == b"x"
+    assert kept_bytes(kept) == b"x"
 
 
 async def test_drain_does_not_wait_for_parts_that_are_stuck(mount, faults, memory, autojump_clock):
@@ -149,7 +146,7 @@ async def test_drain_does_not_wait_for_parts_that_are_stuck(mount, faults, memor
     began = trio.current_time()
     [kept] = await mount.filesystem.drain(5)
     assert trio.current_time() - began < 16
-    assert Path(kept.kept_at).stat().st_size == 20 * MIB
+    assert len(kept_bytes(kept)) == 20 * MIB
     assert not memory.upload_ids()
 
 
@@ -208,7 +205,7 @@ async def test_an_inherited_file_that_lost_meanwhile_is_kept_and_named_for_good(
             [kept] = mount.filesystem.unsent()
             assert kept.conflict
             assert kept.path == "/f"
-            assert Path(kept.kept_at).read_bytes() == b"mine"
+            assert kept_bytes(kept) == b"mine"
             assert await mount.read("f") == b"theirs"
     assert await bucket.get("f") == b"theirs"
 
@@ -254,7 +251,7 @@ async def test_two_mounts_of_one_source_do_not_take_each_others_files(faults, sp
         async with mounted(faults, spool) as second:
             assert second.filesystem.unsent() == []
         [kept] = first.filesystem.unsent()
-        assert Path(kept.kept_at).read_bytes() == b"x"
+        assert kept_bytes(kept) == b"x"
 
 
 async def test_mounts_of_other_sources_leave_kept_files_alone(faults, spool, autojump_clock):
@@ -323,5 +320,5 @@ async def test_what_the_disk_cannot_keep_stays_in_memory_and_is_sent_later(
 
 def test_a_spool_directory_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(SystemFailure, match="spool_dir .* cannot be used"):
+    with pytest.raises(SystemFailure, match="cannot be used"):
         UnsentFolder(str(tmp_path / "file"), "s3://bucket")
