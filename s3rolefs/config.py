@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 
 from s3rolefs.model import MIB
 
+MFA_CODE = "S3ROLEFS_MFA_CODE"
+"""Under this name the code that a person typed travels with the environment's secrets."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleConfig:
     """Say where credentials come from (ROLES.md's table) and which role to assume with them.
 
-    `no_sign_request`: none and no role, for buckets that are public. Else exactly one source: `profile`, `credentials_file`, `credential_source` ("Environment",
-    "Ec2InstanceMetadata", "EcsContainer") or, with none of them named, what is found in the order
+    `no_sign_request`: none and no role, for buckets that are public. Else exactly one source:
+    `profile`, `credentials_file`, `credential_source` ("Environment", "Ec2InstanceMetadata",
+    "EcsContainer") or, with none of them named, what is found in the order
     of the AWS SDKs. `imdsv1` lets an instance's metadata service do without tokens.
     """
 
@@ -31,6 +35,13 @@ class RoleConfig:
     external_id: str | None = None
     external_id_file: str | None = None
     duration_seconds: int | None = None
+    policy_file: str | None = None
+    policy_arns: tuple[str, ...] = ()
+    session_tags: tuple[str, ...] = ()  # KEY=VALUE each
+    transitive_tags: tuple[str, ...] = ()
+    source_identity: str | None = None
+    mfa_serial: str | None = None
+    mfa_process: str | None = None
     sts_endpoint: str | None = None
     cred_wait_seconds: float = 30.0
     # For tests and for measuring what a mount without renewal does: never renew a session.

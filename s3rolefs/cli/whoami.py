@@ -25,9 +25,11 @@ def whoami(target: str | None, options: tuple[str, ...], *, as_json: bool) -> No
         answer = control.ask(mount_named(target), "whoami")
     else:
         from s3rolefs.mounting.access import whoami_blocking
+        from s3rolefs.mounting.asking import with_mfa_code
         from s3rolefs.mounting.options import parse_access
 
-        answer = whoami_blocking(*parse_access(target, options), os.environ).as_json()
+        role, store = parse_access(target, options)
+        answer = whoami_blocking(role, store, with_mfa_code(role, os.environ)).as_json()
     if as_json:
         display.show_json(answer)
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from s3rolefs.config import FileConfig, MountConfig, RoleConfig, StoreConfig
 
@@ -39,9 +39,12 @@ class Handover:
         with open(descriptor, encoding="utf-8") as file:
             record = json.load(file)
         config = record["config"]
-        config["role"] = RoleConfig(**config["role"])
-        config["store"] = StoreConfig(**config["store"])
-        config["files"] = FileConfig(**config["files"])
-        for name in ("fuse_options", "pass_env"):
-            config[name] = tuple(config[name])
-        return cls(config=MountConfig(**config), secrets=record["secrets"])
+        config["role"] = RoleConfig(**_with_tuples(config["role"]))
+        config["store"] = StoreConfig(**_with_tuples(config["store"]))
+        config["files"] = FileConfig(**_with_tuples(config["files"]))
+        return cls(config=MountConfig(**_with_tuples(config)), secrets=record["secrets"])
+
+
+def _with_tuples(record: Mapping[str, Any]) -> dict[str, Any]:
+    # JSON knows lists only.
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}

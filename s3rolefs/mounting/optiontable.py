@@ -87,6 +87,44 @@ OPTIONS: tuple[Option, ...] = (
             "Life of one session of the role: at AWS 900 to 43200, not longer than the role allows.",
         ),
         (
+            "policy_file=PATH",
+            values.path,
+            "File with a session policy (JSON): the session may do what both it and the role allow.",
+        ),
+        (
+            "policy_arns=ARNS",
+            values.policy_arns,
+            "Up to 10 managed policies that limit the session in the same way, joined with +.",
+        ),
+        (
+            "session_tags=TAGS",
+            values.tags,
+            "Tags of the session, KEY=VALUE+KEY=VALUE and so on.",
+        ),
+        (
+            "transitive_tags=KEYS",
+            values.words,
+            "Keys of session_tags, joined with +, that sessions assumed with this one inherit.",
+        ),
+        (
+            "source_identity=NAME",
+            values.text,
+            "Who is behind the session; it stays through all roles after it.",
+        ),
+        (
+            "mfa_serial=ARN",
+            values.text,
+            (
+                "Multi-factor device that the role's trust policy asks for. A mount made on a terminal asks "
+                "for its code, which serves for the first session."
+            ),
+        ),
+        (
+            "mfa_process=COMMAND",
+            values.command,
+            "Command that prints a new code of mfa_serial each time, so that sessions are renewed.",
+        ),
+        (
             "profile=NAME",
             values.text,
             "Take credentials from this profile of ~/.aws/config and ~/.aws/credentials.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import grp
 import pwd
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,17 @@ def text(_name: str, value: str) -> str:
 def path(_name: str, value: str) -> str:
     """Return an absolute path; `~` is the user's home and a relative path counts from here."""
     return str(Path(value).expanduser().absolute())
+
+
+def command(name: str, value: str) -> str:
+    """Return a command line; its words are split as a shell does, but no shell runs it."""
+    try:
+        words_of_it = shlex.split(value)
+    except ValueError:
+        raise UserError(f"{name} has a quote that is not closed.") from None
+    if not words_of_it:
+        raise UserError(f"{name} names no command.")
+    return value
 
 
 def url(name: str, value: str) -> str:
@@ -111,6 +123,21 @@ def yes_or_no(name: str, value: str) -> bool:
     if lowered in {"no", "false", "off", "0"}:
         return False
     raise UserError(f"{name}={value} must be yes or no.")
+
+
+def policy_arns(_name: str, value: str) -> tuple[str, ...]:
+    """Return ARNs joined with `+`, which may also stand inside a name."""
+    return tuple(re.split(r"\+(?=arn:)", value))
+
+
+def tags(_name: str, value: str) -> tuple[str, ...]:
+    """Return `KEY=VALUE` pairs joined with `+`, which may also stand inside a value."""
+    return tuple(re.split(r"\+(?=[^+=]+=)", value))
+
+
+def words(_name: str, value: str) -> tuple[str, ...]:
+    """Return words joined with `+`."""
+    return tuple(value.split("+"))
 
 
 def variables(name: str, value: str) -> tuple[str, ...]:

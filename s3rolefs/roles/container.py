@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from s3rolefs.errors import CredentialsError, Reason, UserError
 from s3rolefs.roles import triples
 from s3rolefs.roles.direct import NobodyError, SilenceError, ask_blocking, issuers_now
-from s3rolefs.roles.files import stamp_of
+from s3rolefs.roles.reading import stamp_of
 from s3rolefs.roles.threads import Bench
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from botocore.exceptions import (
 )
 
 from s3rolefs.errors import CredentialsError, Reason, UserError
-from s3rolefs.roles.files import stamp_of
+from s3rolefs.roles.reading import stamp_of
 from s3rolefs.roles.snapshot import Snapshot
 from s3rolefs.roles.threads import Bench
 
@@ -90,6 +90,17 @@ class Profiles:
     def has_source(self, name: str) -> bool:
         """Say whether a profile says where credentials come from (one with a region only does not)."""
         return not _SOURCE_KEYS.isdisjoint(self.settings(name))
+
+    def mfa_serial(self, name: str) -> str | None:
+        """Return the multi-factor device that a profile, or one it is based on, demands."""
+        seen: set[str] = set()
+        while name not in seen:
+            seen.add(name)
+            settings = self.settings(name)
+            if serial := settings.get("mfa_serial"):
+                return str(serial)
+            name = settings.get("source_profile", name)
+        return None
 
     def nothing_found(self) -> str:
         """Return the sentence for a person who named no source where none is found."""

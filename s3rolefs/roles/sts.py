@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,12 +28,12 @@ from s3rolefs.roles.threads import Bench
 from s3rolefs.roles.views import botocore_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Mapping
 
     from mypy_boto3_sts.client import STSClient
 
     from s3rolefs.clock import Clock
-    from s3rolefs.roles.source import Source
+    from s3rolefs.roles.request import RoleRequest
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 10
@@ -62,16 +61,6 @@ _DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
 _signer: contextvars.ContextVar[Snapshot] = contextvars.ContextVar("signer")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleRequest:
-    """Name the role to assume and how; `duration_seconds` None leaves the life to STS."""
-
-    role_arn: str
-    session_name: str
-    external_id: str | None = None
-    duration_seconds: int | None = None
-
-
 class TokenService:
     """Call one STS endpoint. The client is made at the first call and kept."""
 
@@ -89,28 +78,26 @@ class TokenService:
         """Return how to call this endpoint in a sentence."""
         return f"STS at {self.endpoint_url}" if self.endpoint_url else f"STS in {self._region}"
 
-    async def assume_role(self, signer: Snapshot, request: RoleRequest) -> Snapshot:
+    async def assume_role(
+        self, signer: Snapshot, request: RoleRequest, *, mfa_code: str | None = None
+    ) -> Snapshot:
         """Return a session of the role, asked for with the keys of `signer`.
 
         Raises `CredentialsError`: UNREACHABLE (transient), SESSION_EXPIRED (the signer's session),
         ROLE_REFUSED with STS's sentence in `detail`, its code in `code` and, for a denial, the
         policies to paste in `advice`.
         """
-        parameters: dict[str, Any] = {
-            "RoleArn": request.role_arn,
-            "RoleSessionName": request.session_name,
-        }
-        if request.external_id is not None:
-            parameters["ExternalId"] = request.external_id
-        if request.duration_seconds is not None:
-            parameters["DurationSeconds"] = request.duration_seconds
+        parameters = request.parameters(mfa_code)
         try:
             answer = await self._call(signer, lambda client: client.assume_role(**parameters))
         except ClientError as error:
             refusal = self._refusal(error, what=f"assume {request.role_arn}")
-            if refusal.code in _DENIED_CODES:
+            if refusal.code in _DENIED_CODES and not refusal.detail.startswith("MultiFactorAuthentication"):
                 refusal.advice = await self._advice(signer, request, refusal.detail)
             raise refusal from None
+        return self._session_of(answer)
+
+    def _session_of(self, answer: Mapping[str, Any]) -> Snapshot:
         credentials = answer["Credentials"]
         return Snapshot(
             access_key_id=credentials["AccessKeyId"],
@@ -217,28 +204,3 @@ class TokenService:
         else:
             message = f"{self.name} refuses to {what}: {words}"
         return CredentialsError(reason, message, detail=sentence, code=code)
-
-
-class AssumedRole:
-    """Assume a role with whatever another source gives, asked anew each time."""
-
-    # The keys below may change without the session on top being affected; but after a failure
-    # new keys are the reason to try again.
-    renews_on_change = False
-
-    def __init__(self, source: Source, service: TokenService, request: RoleRequest) -> None:
-        self._source = source
-        self._service = service
-        self._request = request
-
-    async def fetch(self) -> Snapshot:
-        """Return a new session of the role."""
-        return await self._service.assume_role(await self._source.fetch(), self._request)
-
-    async def stamp(self) -> Hashable:
-        """Return the stamp of what the role is assumed with."""
-        return await self._source.stamp()
-
-    def describe(self) -> str:
-        """Return role and source."""
-        return f"{self._request.role_arn} assumed with {self._source.describe()}"

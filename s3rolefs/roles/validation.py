@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from s3rolefs.config import RoleConfig
 
 _SOURCES = ("credentials_file", "profile", "source_profile", "credential_source")
-_NEED_ROLE = ("role_session_name", "external_id", "external_id_file", "duration_seconds", "source_profile")
+_NEED_ROLE = (
+    *("role_session_name", "external_id", "external_id_file", "duration_seconds", "source_profile"),
+    *("policy_file", "policy_arns", "session_tags", "transitive_tags", "source_identity", "mfa_serial"),
+)
 
 
 def validate(role: RoleConfig) -> None:
@@ -34,8 +37,10 @@ def validate(role: RoleConfig) -> None:
     if role.imdsv1 and role.credential_source == "Environment":
         raise UserError("imdsv1 is of use only for the role of an EC2 instance: leave it out.")
     for name in _NEED_ROLE:
-        if role.role_arn is None and getattr(role, name) is not None:
-            raise UserError(f"{name}={getattr(role, name)} is of use only together with role_arn=.")
+        value = getattr(role, name)
+        if role.role_arn is None and value not in (None, ()):
+            shown = "+".join(value) if isinstance(value, tuple) else value
+            raise UserError(f"{name}={shown} is of use only together with role_arn=.")
     if role.external_id is not None and role.external_id_file is not None:
         raise UserError("external_id= and external_id_file= both give the external id; keep one of them.")
     at_aws = role.sts_endpoint is not None and is_aws(role.sts_endpoint)
@@ -47,3 +52,11 @@ def validate(role: RoleConfig) -> None:
         arguments.check_external_id(role.external_id, option="external_id")
     if role.duration_seconds is not None:
         arguments.check_duration(role.duration_seconds, is_aws=at_aws)
+    arguments.check_policy_arns(role.policy_arns)
+    arguments.check_tags(role.session_tags, role.transitive_tags)
+    if role.source_identity is not None:
+        arguments.check_source_identity(role.source_identity)
+    if role.mfa_serial is not None:
+        arguments.check_mfa_serial(role.mfa_serial)
+    if role.mfa_process is not None and not (role.mfa_serial or role.profile or role.source_profile):
+        raise UserError("mfa_process= is of use only together with mfa_serial=, or a profile that has one.")

@@ -8,40 +8,15 @@ import pytest
 from tests.bed.instance import ContainerEndpoint, InstanceMetadata
 from tests.bed.loopback import Said
 from tests.bed.mounts import run
-from tests.bed.radosgw import Keys
+from tests.bed.sessions import RoleSessions
 
 SESSION_SECONDS = 12
 EVERYTHING = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
 
 
-class Sessions:
-    """Hand out real sessions of a role; `kept` hands out the last one again."""
-
-    def __init__(self, radosgw, visitor, role_arn):
-        self._sts = radosgw.client("sts", visitor)
-        self._role_arn = role_arn
-        self._last = None
-        self.kept = False
-        self.made = 0
-
-    def __call__(self):
-        if self._last is None or not self.kept:
-            answer = self._sts.assume_role(
-                RoleArn=self._role_arn, RoleSessionName="machine", DurationSeconds=SESSION_SECONDS
-            )["Credentials"]
-            keys = Keys(
-                access_key=answer["AccessKeyId"],
-                secret_key=answer["SecretAccessKey"],
-                session_token=answer["SessionToken"],
-            )
-            self._last = keys, answer["Expiration"].timestamp()
-            self.made += 1
-        return self._last
-
-
 @pytest.fixture
 def sessions(radosgw, visitor, make_role):
-    return Sessions(radosgw, visitor, make_role(EVERYTHING))
+    return RoleSessions(radosgw, visitor, make_role(EVERYTHING), seconds=SESSION_SECONDS)
 
 
 def read_until(condition, path, *, within_seconds=30):

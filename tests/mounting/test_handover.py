@@ -7,9 +7,11 @@ import pytest
 from s3rolefs.mounting.handover import Handover
 from s3rolefs.mounting.options import parse_mount
 
+ROLE = "role_arn=arn:aws:iam::111122223333:role/data,session_tags=a=1+b=2,transitive_tags=a"
+
 
 def handover():
-    config = parse_mount("s3://bucket/ü/", "/srv/data", ["allow_other,pass_env=A+B,cred_wait=3"])
+    config = parse_mount("s3://bucket/ü/", "/srv/data", ["allow_other,pass_env=A+B,cred_wait=3", ROLE])
     return Handover(config=config, secrets={"AWS_SECRET_ACCESS_KEY": "hush"})
 
 

@@ -72,6 +72,14 @@ def test_every_option_lands_in_a_field():
     assert parsed["io_timeout"] == 1000.0
 
 
+def test_lists_are_joined_with_plus_signs_that_may_stand_inside_their_parts_too():
+    arns = "policy_arns=arn:aws:iam::aws:policy/A+B+arn:aws:iam::aws:policy/C"
+    role = parse(f"role_arn={ROLE},{arns},session_tags=a=x+y+b=z,transitive_tags=a+b").role
+    assert role.policy_arns == ("arn:aws:iam::aws:policy/A+B", "arn:aws:iam::aws:policy/C")
+    assert role.session_tags == ("a=x+y", "b=z")
+    assert role.transitive_tags == ("a", "b")
+
+
 def test_the_last_one_of_a_pair_counts():
     assert parse("ro,rw").files.read_only is False
     config = parse("rw,nosuid", "ro,suid")
@@ -103,6 +111,8 @@ def test_relative_paths_count_from_here(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (f"role_arn={ROLE},mfa_serial={ROLE},mfa_process=it's", ["mfa_process", "quote", "not closed"]),
+        ("policy_file=/srv/data/policy", ["/srv/data/policy", "inside the directory"]),
         ("role_arm=x", ["no option role_arm", "did you mean role_arn?"]),
         ("cache-mem=1M", ["cache_mem", "cache_memory"]),
         ("zzzz", ["zzzz", "man mount.s3rolefs"]),

@@ -6,13 +6,16 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SESSION = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
 <AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId>
 <Arn>arn:aws:sts::111122223333:assumed-role/data/x</Arn></AssumedRoleUser>
-<Credentials><AccessKeyId>ASIAFRONT</AccessKeyId><SecretAccessKey>front-secret</SecretAccessKey>
+<Credentials><AccessKeyId>ASIAFRONT{number}</AccessKeyId><SecretAccessKey>front-secret</SecretAccessKey>
 <SessionToken>front-token</SessionToken><Expiration>{expiration}</Expiration></Credentials>
 </AssumeRoleResult></AssumeRoleResponse>"""
 ERROR = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
@@ -23,10 +26,12 @@ ERROR = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Err
 class StsFront:
     """Serve one script: `error` is (status, code, message), `body` is sent as it stands.
 
-    `ahead_seconds` is how far the server's own clock, hence its Date, is off.
+    `judge` returns an error of that kind, or None, for each request. `ahead_seconds` is how far the
+    server's own clock, hence its Date, is off.
     """
 
     error: tuple[int, str, str] | None = None
+    judge: Callable[[dict[str, str]], tuple[int, str, str] | None] | None = None
     body: str | None = None
     ahead_seconds: float = 0.0
     life_seconds: float = 900.0
@@ -74,10 +79,11 @@ class StsFront:
         return datetime.now(UTC).timestamp() + self.ahead_seconds
 
     def answer(self) -> tuple[int, str]:
-        if self.error is not None:
-            status, code, message = self.error
+        error = self.error or (self.judge(self.requests[-1]) if self.judge else None)
+        if error is not None:
+            status, code, message = error
             return status, ERROR.format(code=code, message=message)
         if self.body is not None:
             return 200, self.body
         expires = datetime.fromtimestamp(self.now() + self.life_seconds, UTC)
-        return 200, SESSION.format(expiration=expires.isoformat())
+        return 200, SESSION.format(expiration=expires.isoformat(), number=len(self.requests))

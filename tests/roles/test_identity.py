@@ -81,4 +81,4 @@ async def test_boto3_signs_with_the_session_of_the_moment(front, running):
     async with running(broker):
         await broker.get()
         client.assume_role(RoleArn=ROLE, RoleSessionName="on-top")
-    assert "Credential=ASIAFRONT/" in front.requests[-1]["authorization"]
+    assert "Credential=ASIAFRONT1/" in front.requests[-1]["authorization"]

@@ -5,7 +5,7 @@ import pytest
 from s3rolefs.clock import SystemClock
 from s3rolefs.config import RoleConfig
 from s3rolefs.errors import CredentialsError, Reason, UserError
-from s3rolefs.roles import provider
+from s3rolefs.roles import arguments, place, provider
 
 ROLE = "arn:aws:iam::111122223333:role/data"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAENV", "AWS_SECRET_ACCESS_KEY": "env-secret"}
@@ -132,7 +132,6 @@ async def test_settings_of_a_profile_reach_sts(home, config_file, credentials_fi
             "source_profile = b\n[profile b]\nrole_arn = {role}\nsource_profile = a",
             "a → b → a name",
         ),
-        ("mfa_serial = x\nsource_profile = b", "mfa_serial, which this version cannot use"),
         ("web_identity_token_file = /t", "web_identity_token_file"),
         ("credential_source = Nowhere", "no source to assume it with"),
         ("source_profile = b\nduration_seconds = 1h", "duration_seconds=1h in the profile a"),
@@ -208,4 +207,4 @@ def test_less_than_900_seconds_is_an_error_at_aws_only(home):
 
 
 def test_a_default_session_name_is_one_that_sts_takes(home):
-    provider.arguments.check_session_name(provider._default_session_name())
+    arguments.check_session_name(place._default_session_name())

@@ -11,10 +11,12 @@ import trio
 from s3rolefs.clock import SystemClock
 from s3rolefs.errors import CredentialsError, Reason
 from s3rolefs.roles import sts
+from s3rolefs.roles.assumed import AssumedRole
 from s3rolefs.roles.broker import Broker
 from s3rolefs.roles.environment import EnvironmentSource
+from s3rolefs.roles.request import RoleRequest
 from s3rolefs.roles.snapshot import Snapshot
-from s3rolefs.roles.sts import AssumedRole, RoleRequest, TokenService
+from s3rolefs.roles.sts import TokenService
 
 ROLE = "arn:aws:iam::111122223333:role/data"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIACALLER", "AWS_SECRET_ACCESS_KEY": "caller-secret"}

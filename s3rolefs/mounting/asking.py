@@ -1,0 +1,45 @@
+"""Ask the person at the terminal for what only they know."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import TYPE_CHECKING
+
+from s3rolefs.config import MFA_CODE
+from s3rolefs.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from s3rolefs.config import RoleConfig
+
+
+def with_mfa_code(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `environ` with the code of the multi-factor device that the role needs, if it needs one.
+
+    Nobody is asked where a command gives the codes, or where there is no terminal (mount(8) at
+    boot): there the source says what it lacks. Raises `UserError` when the person gives none.
+    """
+    if role.mfa_process is not None or not sys.stdin.isatty():
+        return environ
+    serial = role.mfa_serial or _serial_in_profiles(role, environ)
+    if serial is None:
+        return environ
+    try:
+        code = getpass.getpass(f"Code of {serial}: ")
+    except EOFError:
+        raise UserError(f"Without a code of {serial} the role cannot be assumed.") from None
+    return {**environ, MFA_CODE: code}
+
+
+def _serial_in_profiles(role: RoleConfig, environ: Mapping[str, str]) -> str | None:
+    named = role.profile or role.source_profile
+    has_other_source = role.credentials_file or role.credential_source or role.no_sign_request
+    if named is None and (has_other_source or environ.get("AWS_ACCESS_KEY_ID")):
+        return None
+    # Late: loading botocore takes a while.
+    from s3rolefs.roles.profiles import Profiles
+
+    profiles = Profiles(environ)
+    return profiles.mfa_serial(named or profiles.default_name)

@@ -1,0 +1,96 @@
+"""What AssumeRole is told, as it shows on a real mount."""
+
+import json
+import os
+import select
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.bed.mounts import LIMIT_SECONDS, PROGRAM, run
+from tests.bed.sessions import RoleSessions
+from tests.bed.sts import RefusedError, StrictSts
+
+EVERYTHING = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+SERIAL = "arn:aws:iam::111122223333:mfa/ada"
+ROLE = "arn:aws:iam::111122223333:role/data"
+
+
+def test_a_session_policy_takes_away_what_the_role_may(role_place, bucket, make_role, tmp_path):
+    policy = tmp_path / "policy.json"
+    reading = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
+    policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": [reading]}, indent=2))
+    role_arn = make_role(EVERYTHING)
+    with role_place.mounted(f"s3://{bucket}", role_arn=role_arn) as mount:
+        (mount.path / "a").write_bytes(b"written")
+        run(PROGRAM, "umount", mount.path)
+    with role_place.mounted(f"s3://{bucket}", role_arn=role_arn, policy_file=policy) as mount:
+        assert (mount.path / "a").read_bytes() == b"written"
+        with pytest.raises(PermissionError):
+            (mount.path / "b").write_bytes(b"refused")
+
+
+@pytest.fixture
+def sts(radosgw, visitor, make_role):
+    def judge(form):
+        if (form.get("SerialNumber"), form.get("TokenCode")) != (SERIAL, "123456"):
+            said = "MultiFactorAuthentication failed with invalid MFA one time pass code."
+            raise RefusedError("AccessDenied", said, status=403)
+        return "arn:aws:sts::111122223333:assumed-role/data/x"
+
+    with StrictSts(RoleSessions(radosgw, visitor, make_role(EVERYTHING), seconds=60)) as sts:
+        sts.judges["AssumeRole"] = judge
+        yield sts
+
+
+def on_a_terminal(command, typed):
+    """Run a command that has a terminal, type an answer to its question; return status and screen."""
+    ours, theirs = os.openpty()
+    try:
+        process = subprocess.Popen(["setsid", "--ctty", *command], stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        screen = b""
+        while select.select([ours], [], [], LIMIT_SECONDS)[0]:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # EIO: nobody holds the terminal any more
+                break
+            screen += piece
+            if typed and screen.endswith(f"Code of {SERIAL}: ".encode()):
+                os.write(ours, f"{typed}\n".encode())
+                typed = ""
+        return process.wait(LIMIT_SECONDS), screen.decode()
+    finally:
+        os.close(ours)
+
+
+def test_the_code_of_a_device_is_asked_for_on_the_terminal(role_place, bucket, sts):
+    options = {"role_arn": ROLE, "mfa_serial": SERIAL, "sts_endpoint": sts.url}
+    command = role_place.command(f"s3://{bucket}", **options)
+    mount = None
+    try:
+        status, screen = on_a_terminal(command, "123456")
+        assert status == 0, screen
+        assert "123456" not in screen
+        mount = role_place.find()
+        (mount.path / "a").write_bytes(b"x")
+        assert b"123456" not in Path(f"/proc/{mount.pid}/environ").read_bytes()
+        refused = run(PROGRAM, "refresh", mount.path, check=False)
+        assert f"A new code of {SERIAL} is needed" in refused.stderr
+        assert (mount.path / "a").read_bytes() == b"x"
+    finally:
+        role_place.clear(mount.pid if mount else None)
+    assert len(sts.requests) == 1
+
+
+def test_a_wrong_code_and_no_terminal_are_told(role_place, bucket, sts):
+    options = {"role_arn": ROLE, "mfa_serial": SERIAL, "sts_endpoint": sts.url, "mount_wait": 6}
+    command = role_place.command(f"s3://{bucket}", **options)
+    status, screen = on_a_terminal(command, "654321")
+    assert status == 32
+    assert "invalid MFA one time pass code" in screen
+    result = run(*command, check=False)
+    assert result.returncode == 32
+    assert "mfa_process=COMMAND" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
