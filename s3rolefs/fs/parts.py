@@ -18,7 +18,9 @@ SINGLE_PUT_LIMIT_BYTES = 16 * MIB
 SINGLE_COPY_LIMIT_BYTES = 5 * GIB
 PART_BYTES = 8 * MIB
 LARGEST_FILE_BYTES = 5 * 1024 * GIB
-_PARTS_PLANNED = 8_000
+# Every copied piece may have a changed one behind it: twice as many parts, and those of long copied pieces.
+_PARTS_PLANNED = 3_500
+_COPIES_PLANNED = 2_500
 _COPY_PART_BYTES = 512 * MIB
 _STREAM_TIER_PARTS = 1_000
 
@@ -53,12 +55,13 @@ def stream_part_at(offset: int) -> int:
 
 def plan_parts(size: int, base_size: int, changed: Ranges) -> list[Part]:
     """Cut [0, size) into parts, copying what is unchanged of a base version of `base_size` bytes."""
-    part_bytes = max(PART_BYTES, -(-size // _PARTS_PLANNED // MIB) * MIB)
+    part_bytes = max(PART_BYTES, _share(size, _PARTS_PLANNED))
+    copy_part_bytes = max(_COPY_PART_BYTES, _share(size, _COPIES_PLANNED))
     smallest = part_bytes * 5 // 8
     pieces = _widen(_pieces(size, base_size, changed, part_bytes), smallest)
     parts: list[Part] = []
     for start, end, copied in pieces:
-        length = _COPY_PART_BYTES if copied else part_bytes
+        length = copy_part_bytes if copied else part_bytes
         for position in range(start, max(start + 1, end - length + 1), length):
             # What is left over joins the last part, which may be nearly twice as long as the others.
             last = position + 2 * length > end
@@ -71,6 +74,11 @@ def plan_parts(size: int, base_size: int, changed: Ranges) -> list[Part]:
                 )
             )
     return parts
+
+
+def _share(size: int, count: int) -> int:
+    """Return the size in whole MiB of one of `count` parts that together hold `size` bytes."""
+    return -(-size // (count * MIB)) * MIB
 
 
 def _pieces(size: int, base_size: int, changed: Ranges, worth_copying: int) -> list[tuple[int, int, bool]]:

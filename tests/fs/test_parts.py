@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -39,6 +40,15 @@ def test_parts_cover_the_file_within_s3s_limits(edit):
             assert part.offset + part.length <= base
             assert not changed.touches(part.offset, part.offset + part.length)
     assert position == size
+
+
+@pytest.mark.parametrize("size", [64 * GIB, LARGEST_FILE_BYTES])
+def test_changes_all_over_a_file_do_not_make_too_many_parts(size):
+    for apart in (8 * MIB, 20 * MIB, size // 3500, size // 3000, size // 1000):
+        changed = Ranges()
+        for start in range(0, size, max(apart, size // 20_000)):
+            changed.add(start, start + 1)
+        assert len(plan_parts(size, size, changed)) <= 10_000
 
 
 @given(st.integers(0, LARGEST_FILE_BYTES - 1))

@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ def test_ranges_are_a_set_of_bytes(steps, window):
             model = {byte for byte in model if byte < value}
     pieces = list(ranges)
     assert {byte for start, end in pieces for byte in range(start, end)} == model
-    assert all(end < start for (_, end), (start, _) in zip(pieces, pieces[1:], strict=False))
+    assert all(end < start for (_, end), (start, _) in itertools.pairwise(pieces))
     assert bool(ranges) == bool(model)
     start, end = window
     assert {byte for gap in ranges.missing(start, end) for byte in range(*gap)} == set(

@@ -58,7 +58,7 @@ def test_a_spool_is_a_file(steps):
         spool.keep(kept, len(model))
         assert kept.read_bytes() == model
         spool.close()
-        assert os.listdir(folder) == ["kept"]
+        assert [path.name for path in Path(folder).iterdir()] == ["kept"]
 
 
 @pytest.fixture(params=["nameless", "named"])
