@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from s3rolefs.cli import display
-from s3rolefs.cli.target import mount_named
+from s3rolefs.cli.target import ask, target_arguments
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("directory", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(directory: str, *, as_json: bool) -> None:
-    """Show how the mount at DIR stands: its role, its requests, what is not sent yet."""
-    from s3rolefs.mounting import control
-
-    answer = control.ask(mount_named(directory), "status")
+@target_arguments
+def status(target: str | None, options: tuple[str, ...], *, as_json: bool) -> None:
+    """Show how a mounted DIR stands (role, requests, what is not sent yet), or a role before it is used."""
+    answer = ask("status", target, options)
     if as_json:
         display.show_json(answer)
         return
@@ -25,7 +24,7 @@ def status(directory: str, *, as_json: bool) -> None:
         {
             "source": answer["source"],
             "directory": answer["mountpoint"],
-            "process": str(answer["pid"]),
+            "process": str(answer["pid"]) if answer["pid"] else None,
             "role": role["arn"],
             "credentials": role["source"],
             "state": role["state"],
@@ -33,10 +32,14 @@ def status(directory: str, *, as_json: bool) -> None:
             "expires": display.moment(role["expires_at"]) or "never",
             "next renewal": display.moment(role["next_refresh_at"]),
             "last error": role["last_error"] or None,
-            "requests": requests or "none",
-            "unsent": f"{len(answer['unsent'])} files" if answer["unsent"] else "nothing",
+            "requests": (requests or "none") if answer["pid"] else None,
+            "unsent": _unsent(answer) if answer["pid"] else None,
         },
-        title=f"Mount at {answer['mountpoint']}",
+        title=f"Mount at {answer['mountpoint']}" if answer["mountpoint"] else "Not mounted",
     )
     for unsent in answer["unsent"]:
         click.echo(f"unsent: {unsent['path']} ({unsent['reason']}), kept in {unsent['kept_at']}")
+
+
+def _unsent(answer: dict[str, Any]) -> str:
+    return f"{len(answer['unsent'])} files" if answer["unsent"] else "nothing"

@@ -1,16 +1,51 @@
-"""Find the running mount that a person means."""
+"""Ask what a person means: a running mount, or what options alone say before anything is mounted."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from s3rolefs.errors import UserError
 from s3rolefs.mounting import mounttable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from s3rolefs.mounting.mounttable import Mount
+
+
+def target_arguments(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the arguments that `ask` takes, and --json."""
+    for declare in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("-o", "options", metavar="OPTS", multiple=True, help="Options, as for the mount."),
+        click.argument("target", metavar="[DIR|s3://BUCKET]", required=False),
+    ):
+        command = declare(command)
+    return command
+
+
+def ask(command: str, target: str | None, options: Sequence[str]) -> dict[str, Any]:
+    """Return the answer of the mount at `target`, or of a session obtained as `options` say.
+
+    Raises `UserError`.
+    """
+    if target is not None and "://" not in target:
+        if options:
+            raise UserError(f"{target} is mounted with options of its own: leave -o out, or the directory.")
+        from s3rolefs.mounting import control
+
+        return control.ask(mount_named(target), command)
+    from s3rolefs.mounting.access import ask_blocking
+    from s3rolefs.mounting.asking import with_mfa_code
+    from s3rolefs.mounting.options import parse_access
+    from s3rolefs.mounting.views import QUESTIONS
+
+    role, store = parse_access(target, options)
+    return ask_blocking(role, store, with_mfa_code(role, os.environ), QUESTIONS[command])
 
 
 def mount_named(directory: str) -> Mount:

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from s3rolefs.cli import display
-from s3rolefs.cli.target import mount_named
-from s3rolefs.errors import UserError
+from s3rolefs.cli.target import ask, target_arguments
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("target", metavar="[DIR|s3://BUCKET]", required=False)
-@click.option("-o", "options", metavar="OPTS", multiple=True, help="Options, as for the mount.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@target_arguments
 def whoami(target: str | None, options: tuple[str, ...], *, as_json: bool) -> None:
     """Show who the session of a mounted DIR is, or of what the options say, and until when."""
-    if target is not None and "://" not in target:
-        if options:
-            raise UserError(f"{target} is mounted with options of its own: leave -o out, or the directory.")
-        from s3rolefs.mounting import control
-
-        answer = control.ask(mount_named(target), "whoami")
-    else:
-        from s3rolefs.mounting.access import whoami_blocking
-        from s3rolefs.mounting.asking import with_mfa_code
-        from s3rolefs.mounting.options import parse_access
-
-        role, store = parse_access(target, options)
-        answer = whoami_blocking(role, store, with_mfa_code(role, os.environ)).as_json()
+    answer = ask("whoami", target, options)
     if as_json:
         display.show_json(answer)
         return

@@ -13,7 +13,7 @@ from s3rolefs.roles import identity, provider
 from s3rolefs.roles.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from s3rolefs.clock import Clock
     from s3rolefs.config import RoleConfig, StoreConfig
@@ -80,18 +80,23 @@ def build_access(
     return Access(broker=broker, service=made(provider.token_service))
 
 
-def whoami_blocking(role: RoleConfig, store: StoreConfig, environment: Mapping[str, str]) -> Identity:
-    """Obtain a session as a mount would, and return who it is.
+def ask_blocking(
+    role: RoleConfig,
+    store: StoreConfig,
+    environment: Mapping[str, str],
+    question: Callable[[Access], Awaitable[T]],
+) -> T:
+    """Obtain a session as a mount would, and return what `question` learns from it.
 
     Raises `UserError`.
     """
 
-    async def ask() -> Identity | CredentialsError:
+    async def ask() -> T | CredentialsError:
         access = build_access(role, store, environment, SystemClock())
         async with trio.open_nursery() as nursery:
             try:
                 await access.start(nursery)
-                return await access.whoami()
+                return await question(access)
             except CredentialsError as error:
                 return error
             finally:
@@ -99,5 +104,5 @@ def whoami_blocking(role: RoleConfig, store: StoreConfig, environment: Mapping[s
 
     answer = trio.run(ask)
     if isinstance(answer, CredentialsError):
-        raise MountFailure(answer.message)
+        raise MountFailure("\n".join(part for part in (answer.message, answer.advice) if part))
     return answer

@@ -48,6 +48,28 @@ def test_whoami_before_anything_is_mounted(role_place, bucket, make_role):
         assert answer["expires_at"] > 0
 
 
+def test_every_command_takes_options_instead_of_a_mount(role_place, bucket, make_role):
+    role_arn = make_role(everything_in(bucket))
+    options = role_place.options(role_arn=role_arn, spool_dir=None, mount_wait=None, stop_timeout=None)
+    status = json.loads(run(PROGRAM, "status", f"s3://{bucket}", "-o", options, "--json").stdout)
+    assert (status["role"]["state"], status["pid"]) == ("fresh", None)
+    renewed = json.loads(run(PROGRAM, "refresh", "-o", options, "--json").stdout)
+    assert renewed["generation"] == 2
+    assert "state:" in run(PROGRAM, "status", "-o", options).stdout
+    for command in ("whoami", "status", "refresh"):
+        refused = run(PROGRAM, command, role_place.directory, "-o", options, check=False)
+        assert (refused.returncode, "leave -o out" in refused.stderr) == (1, True)
+
+
+def test_a_refused_role_gets_its_policies(role_place, bucket, radosgw):
+    role_arn = radosgw.create_role("for-somebody-else", {"Version": "2012-10-17", "Statement": []}, "nobody")
+    options = role_place.options(role_arn=role_arn, spool_dir=None, mount_wait=None, stop_timeout=None)
+    refused = run(PROGRAM, "whoami", "-o", options, check=False)
+    assert refused.returncode == 32
+    assert '"Action": "sts:AssumeRole"' in refused.stderr
+    assert role_arn in refused.stderr
+
+
 def test_keys_from_the_environment_reach_the_mount_unseen(place, bucket, radosgw, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", radosgw.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", radosgw.secret_key)
