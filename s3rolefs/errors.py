@@ -105,6 +105,11 @@ class CredentialsError(FileSystemError):
         self.code = code
         self.advice = advice
 
+    @property
+    def text(self) -> str:
+        """Return the sentence and, below it, the advice, for the person who asked."""
+        return "\n".join(part for part in (self.message, self.advice) if part)
+
 
 class UserError(Exception):
     """Refuse what a person asked for: one clear sentence with the way out, and an exit status.

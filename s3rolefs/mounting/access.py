@@ -104,5 +104,5 @@ def ask_blocking(
 
     answer = trio.run(ask)
     if isinstance(answer, CredentialsError):
-        raise MountFailure("\n".join(part for part in (answer.message, answer.advice) if part))
+        raise MountFailure(answer.text)
     return answer

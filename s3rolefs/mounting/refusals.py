@@ -50,7 +50,7 @@ def refusal_of(error: FileSystemError, config: MountConfig) -> MountFailure:
     """Return the sentence for a start that failed."""
     if isinstance(error, CredentialsError):
         # Written for people already, with the policies to paste where they are missing.
-        return MountFailure("\n".join(part for part in (error.message, error.advice) if part))
+        return MountFailure(error.text)
     store = config.store
     code = error.code if isinstance(error, StoreError) else ""
     sentence = _SENTENCES.get(_ALIKE.get(code, code))
