@@ -53,7 +53,7 @@ async def test_a_rename_over_an_open_file_keeps_the_bytes_of_that_for_its_descri
 async def test_reads_during_a_rename_never_fail(mount, bucket, faults, autojump_clock):
     await bucket.put("a", b"0" * (40 * MIB))
     handle = await mount.open("a")
-    faults.plan(Fault(verb="get", times=None, delay_seconds=0.5), Fault(verb="delete", delay_seconds=1))
+    faults.plan(Fault(verb="get", times=None, delay_seconds=0.7), Fault(verb="delete", delay_seconds=1))
 
     async def read():
         for number in range(40):
@@ -73,7 +73,7 @@ async def test_reads_while_attributes_of_a_large_object_change_never_fail(
     handle = await mount.open("f")
     # The ETag of an object made of parts changes when it is copied onto itself.
     faults.plan(
-        Fault(verb="get", times=None, delay_seconds=0.5),
+        Fault(verb="get", times=None, delay_seconds=0.7),
         Fault(verb="copy", delay_seconds=1),
     )
 

@@ -1,0 +1,100 @@
+"""Serve a bucket in memory through FUSE, and do on request what another client of it would.
+
+Started by `served` in a process of its own: `python -m tests.fuse.server DIRECTORY SPOOL [TTL]`.
+Requests and answers are lines of JSON on standard input and output.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from s3rolefs.clock import SystemClock
+from s3rolefs.config import FileConfig
+from s3rolefs.fs.filesystem import FileSystem
+from s3rolefs.fuse import session
+from s3rolefs.fuse.operations import Operations
+from s3rolefs.s3.memory import MemoryStore
+from s3rolefs.s3.store import ObjectAttributes
+
+
+@dataclass(frozen=True, slots=True)
+class OtherClient:
+    """Act on the bucket behind the mount's back."""
+
+    store: MemoryStore
+
+    async def put(self, key: str, content: str, metadata: dict[str, str]) -> None:
+        attributes = ObjectAttributes(metadata=metadata)
+        await self.store.put(key, base64.b64decode(content), attributes)
+
+    async def get(self, key: str) -> str:
+        content = bytearray((await self.store.head(key)).size_bytes)
+        if content:
+            await self.store.get(key, [memoryview(content)])
+        return base64.b64encode(content).decode()
+
+    async def metadata(self, key: str) -> dict[str, str]:
+        return dict((await self.store.head(key)).metadata or {})
+
+    async def delete(self, key: str) -> None:
+        await self.store.delete(key)
+
+    async def keys(self) -> list[str]:
+        return [info.key for info in (await self.store.list_page("", delimiter="")).objects]
+
+    async def counts(self) -> dict[str, int]:
+        """Return how often each verb was called since the last time this was asked."""
+        counts = dict(self.store.counts)
+        self.store.counts.clear()
+        return counts
+
+
+async def answer(store: MemoryStore) -> None:
+    client = OtherClient(store)
+    received = b""
+    async with trio.lowlevel.FdStream(os.dup(0)) as stream:
+        async for piece in stream:
+            received += piece
+            while b"\n" in received:
+                line, _, received = received.partition(b"\n")
+                verb, arguments = json.loads(line)
+                say(await getattr(client, verb)(*arguments))
+
+
+def say(value: Any) -> None:
+    print(json.dumps(value), flush=True)
+
+
+async def serve(directory: str, spool: str, ttl_seconds: str) -> None:
+    store = MemoryStore()
+    files = FileConfig(
+        uid=0,
+        gid=0,
+        spool_dir=spool,
+        metadata_ttl_seconds=float(ttl_seconds),
+        negative_ttl_seconds=float(ttl_seconds),
+    )
+    filesystem = FileSystem(store, prefix="", source="s3://memory", files=files, clock=SystemClock())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(filesystem.run)
+        session.open_session(Operations(filesystem), directory, source="s3://memory", flags=("allow_other",))
+        try:
+            nursery.start_soon(answer, store)
+            say("ready")
+            await session.serve()
+        finally:
+            session.close_session()
+        await filesystem.drain(10)
+        nursery.cancel_scope.cancel()
+    filesystem.close()
+
+
+if __name__ == "__main__":
+    trio.run(serve, *sys.argv[1:])
