@@ -1,7 +1,8 @@
 """Carry out one HTTP exchange on one keep-alive connection. Everything here runs in a worker thread.
 
 http.client speaks the protocol; what is added: bodies straight into the caller's buffers, a limit
-on each wait instead of one on the whole, proxies, cancelling, and one `TransportFailure` per failure.
+on each wait instead of one on the whole, proxies, cancelling, heads that break off noticed, and one
+`TransportFailure` per failure.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from s3rolefs.s3.dialing import dial_blocking
 from s3rolefs.s3.store import FileSpan
 
 if TYPE_CHECKING:
+    import io
     import ssl
     from collections.abc import Callable, Iterator
 
@@ -33,6 +35,41 @@ class _NothingCame(Exception):
         super().__init__(str(cause))
         self.cause = cause
         self.sent = sent
+
+
+class _HeadLines:
+    """Pass on the lines of an answer's head, and raise IncompleteRead when it breaks off."""
+
+    def __init__(self, source: io.BufferedIOBase) -> None:
+        self._source = source
+        self._begun = False
+
+    def readline(self, limit: int) -> bytes:
+        """Return a line; nothing at all before the first is for http.client to judge."""
+        line = self._source.readline(limit)
+        if not line.endswith(b"\n") and len(line) < limit and (line or self._begun):
+            raise http.client.IncompleteRead(line)
+        self._begun = True
+        return line
+
+    def close(self) -> None:
+        """Close what the lines come from."""
+        self._source.close()
+
+
+class _Response(http.client.HTTPResponse):
+    """Read a head to its end: http.client takes one that breaks off for a whole one with fewer headers."""
+
+    def begin(self) -> None:
+        """Read status and headers."""
+        source = self.fp
+        self.fp = _HeadLines(source)  # type: ignore[assignment]
+        try:
+            super().begin()
+        finally:
+            # An answer without a body has closed it already.
+            if self.fp is not None:
+                self.fp = source
 
 
 class Connection:
@@ -70,6 +107,7 @@ class Connection:
                     self.close()
             attempt.attach(None)
             self._http = dial_blocking(attempt, proxy=self._proxy, tls=self._tls)
+            self._http.response_class = _Response
             return self._talk(attempt, repeated=repeated)
         except _NothingCame as nothing:
             self.close()
@@ -111,6 +149,8 @@ class Connection:
         except (OSError, http.client.RemoteDisconnected) as error:
             # RemoteDisconnected is an OSError as well: the connection ended instead of a status line.
             raise _NothingCame(error, sent=sent) from error
+        except http.client.IncompleteRead as error:
+            raise self._explain(attempt, error, sent=sent) from error
         except http.client.HTTPException as error:
             message = f"{self.origin.authority} does not answer in HTTP"
             raise TransportFailure(FailureKind.BROKEN, message, sent=sent) from error

@@ -137,6 +137,20 @@ async def test_a_started_answer_is_never_repeated():
         assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize(
+    "cut", [b"ETag", b'ETag: "1"', b'ETag: "1"\r\n', b'ETag: "1"\r\nx-amz-meta-mode: 33188\r\n']
+)
+@pytest.mark.parametrize("method", ["HEAD", "GET", "PUT"])
+async def test_a_head_that_breaks_off_is_a_failure(method, cut):
+    start = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+    with ScriptedServer(raw(start + cut), answer(200)) as server:
+        async with pool_of() as pool:
+            failure = await failure_of(pool, attempt_at(server, method))
+        assert (failure.kind, failure.sent) == (FailureKind.BROKEN, True)
+        assert "broke the connection off" in failure.message
+        assert len(server.requests) == 1
+
+
 async def test_chunked_answers_are_read_and_cut_ones_noticed():
     start = head(200, {"transfer-encoding": "chunked"})
     with ScriptedServer(
