@@ -19,6 +19,7 @@ from s3rolefs.errors import FileSystemError, Reason
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from s3rolefs.cache.background import Background
     from s3rolefs.model import Key
     from s3rolefs.s3.store import ObjectStore
 
@@ -57,9 +58,9 @@ class _Wanted:
 class BlockCache:
     """Serve blocks of object versions from memory, fetching them from `store` in the background."""
 
-    def __init__(self, store: ObjectStore, nursery: trio.Nursery, *, capacity_bytes: int) -> None:
+    def __init__(self, store: ObjectStore, background: Background, *, capacity_bytes: int) -> None:
         self._store = store
-        self._nursery = nursery
+        self._background = background
         self._capacity_bytes = max(capacity_bytes, 4 * BLOCK_BYTES)
         self._pool = BufferPool()
         self._cached: LRUCache[BlockName, Block] = LRUCache(self._capacity_bytes, getsizeof=_block_bytes)
@@ -86,7 +87,7 @@ class BlockCache:
             self._wanted_bytes += size_bytes
             wanted.append(entry)
         self._make_room()
-        self._nursery.start_soon(self._bring, version, first, wanted)
+        self._background.start_soon(self._bring, version, first, wanted)
 
     def fetch_missing(self, version: ObjectVersion, first: int, end: int, run_blocks: int) -> None:
         """Start requests of at most `run_blocks` for every block in [first, end) that is not there."""

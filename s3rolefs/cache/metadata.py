@@ -224,11 +224,16 @@ class MetadataCache:
             self._enter_above(parent_prefix)
 
     def forget_below(self, prefix: str) -> None:
-        """Drop every listing and object below a prefix (a directory was moved or removed)."""
+        """Drop every listing of what is below a prefix (a directory was moved).
+
+        What is known of objects may stay: it is only believed for the version that a listing names.
+        """
         for cached in [known for known in self._listings if known.startswith(prefix)]:
             del self._listings[cached]
-        for key in [known for known in self._objects if known.startswith(prefix)]:
-            del self._objects[key]
+
+    def forget_listing(self, prefix: str) -> None:
+        """Drop the listing of one directory (it was removed)."""
+        self._listings.pop(prefix, None)
 
     def _enter(self, prefix: str, name: str, entry: ObjectInfo | Sort) -> None:
         listing = self._listings.get(prefix)

@@ -21,6 +21,7 @@ from s3rolefs.fs.upload import StreamingUpload, copy_object
 from s3rolefs.fs.writer import Writer
 
 if TYPE_CHECKING:
+    from s3rolefs.cache.background import Background
     from s3rolefs.cache.blocks import BlockCache, ObjectVersion
     from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.clock import Clock
@@ -43,7 +44,7 @@ class Committer:
         blocks: BlockCache,
         metadata: MetadataCache,
         table: InodeTable,
-        nursery: trio.Nursery,
+        background: Background,
         clock: Clock,
         folder: UnsentFolder,
     ) -> None:
@@ -51,7 +52,7 @@ class Committer:
         self._blocks = blocks
         self._metadata = metadata
         self._table = table
-        self._nursery = nursery
+        self._background = background
         self._clock = clock
         self._spool_dir = str(folder.path)
         self._retried: set[Inode] = set()
@@ -62,11 +63,12 @@ class Committer:
         inode.writer = Writer(
             self._store,
             self._blocks,
-            self._nursery,
+            self._background,
             self._spool_dir,
             None if empty else inode.version,
             new=inode.version is None,
         )
+        self._table.writing.add(inode)
         return inode.writer
 
     def begin_stream(self, inode: Inode) -> StreamingUpload | None:
@@ -80,7 +82,7 @@ class Committer:
         metadata = without_times(attributes) | {"ctime": attributes.metadata["ctime"]}
         return StreamingUpload(
             self._store,
-            self._nursery,
+            self._background,
             self._table.key(inode),
             replace(attributes, metadata=metadata),
             inode.writer.spool,
@@ -272,7 +274,7 @@ class Committer:
         """Try to send what is kept of an inode until S3 has it."""
         if inode not in self._retried:
             self._retried.add(inode)
-            self._nursery.start_soon(self._retry, inode)
+            self._background.start_soon(self._retry, inode)
 
     def _lost(self, inode: Inode, writer: Writer) -> FileSystemError:
         """Take an inode whose name is somebody else's now off it; its content stays on local disk."""
@@ -315,6 +317,7 @@ class Committer:
             return
         content = writer.whole_content() if not inode.detached else None
         inode.writer = None
+        self._table.writing.discard(inode)
         if content is not None and inode.version is not None:
             self._blocks.insert(inode.version, content)
         await writer.close()

@@ -20,8 +20,7 @@ from s3rolefs.fs.names import component_of
 from s3rolefs.fs.tree import Tree
 
 if TYPE_CHECKING:
-    import trio
-
+    from s3rolefs.cache.background import Background
     from s3rolefs.clock import Clock
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.unsent import UnsentFolder
@@ -33,19 +32,19 @@ log = logging.getLogger(__name__)
 
 
 class Core:
-    """Wire the parts of one mount; `nursery` owns every background task."""
+    """Wire the parts of one mount; `background` runs what nobody waits for."""
 
     def __init__(
         self,
         store: ObjectStore,
-        nursery: trio.Nursery,
+        background: Background,
         *,
         prefix: str,
         files: FileConfig,
         clock: Clock,
         folder: UnsentFolder,
     ) -> None:
-        self.nursery = nursery
+        self.background = background
         self.store = store
         self.files = files
         self.clock = clock
@@ -62,12 +61,12 @@ class Core:
         )
         self.table = InodeTable(prefix, root)
         self.metadata = MetadataCache(clock, ttl_seconds=files.metadata_ttl_seconds)
-        self.blocks = BlockCache(store, nursery, capacity_bytes=files.cache_memory_bytes)
+        self.blocks = BlockCache(store, background, capacity_bytes=files.cache_memory_bytes)
         self.tree = Tree(
-            store, self.metadata, self.table, nursery, clock, files, mounted_at_ns=self.mounted_at_ns
+            store, self.metadata, self.table, background, clock, files, mounted_at_ns=self.mounted_at_ns
         )
-        self.directories = Directories(store, self.metadata, self.table, nursery)
-        self.committer = Committer(store, self.blocks, self.metadata, self.table, nursery, clock, folder)
+        self.directories = Directories(store, self.metadata, self.table, background)
+        self.committer = Committer(store, self.blocks, self.metadata, self.table, background, clock, folder)
         self.mover = Mover(store, self.metadata, self.table, self.directories, self.committer, clock)
 
     def directory(self, number: InodeNumber) -> Inode:

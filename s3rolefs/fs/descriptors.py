@@ -46,10 +46,6 @@ class Descriptors:
         self._open_directories: dict[FileHandle, DirectoryView] = {}
         self._last_handle = 0
 
-    def inodes(self) -> set[Inode]:
-        """Return every file that is open."""
-        return {opened.inode for opened in self._open_files.values()}
-
     async def create(
         self, parent: InodeNumber, name: bytes, mode: int, flags: int, caller: Caller
     ) -> tuple[FileHandle, Inode]:
@@ -62,7 +58,7 @@ class Descriptors:
             return handle, known
         inode = self._core.new_file(parent, name, stat.S_IFREG | (stat.S_IMODE(mode) & ~caller.umask), caller)
         inode.lookups += 1
-        self._core.nursery.start_soon(self._commit_if_still_empty, inode)
+        self._core.background.start_soon(self._commit_if_still_empty, inode)
         return self._opened(inode, flags), inode
 
     async def open(self, number: InodeNumber, flags: int) -> FileHandle:
@@ -77,7 +73,7 @@ class Descriptors:
         if flags & os.O_TRUNC:
             async with self._core.tree_lock.shared(inode), inode.lock:
                 await self._core.truncate(inode, 0, commit=False)
-            self._core.nursery.start_soon(self._commit_if_still_empty, inode)
+            self._core.background.start_soon(self._commit_if_still_empty, inode)
         return self._opened(inode, flags)
 
     async def read(self, handle: FileHandle, offset: int, size: int) -> memoryview | bytes:

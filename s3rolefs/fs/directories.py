@@ -18,6 +18,7 @@ from s3rolefs.s3.store import ObjectAttributes, ObjectStore
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from s3rolefs.cache.background import Background
     from s3rolefs.fs.inodes import Inode, InodeTable
 
 log = logging.getLogger(__name__)
@@ -51,11 +52,7 @@ class DirectoryView:
         self._complete = False
         self._loading = trio.Lock()
         # What exists only here; the rest comes from S3.
-        self._local = {
-            name: None
-            for name, child in directory.children.items()
-            if child.holds_unsent() or (child.writer is not None and child.writer.never_stored)
-        }
+        self._local = directories.table.unsent_children(directory)
         listing = directories.metadata.listing(self._prefix)
         if listing is not None:
             self.began_at_seconds = listing.began_at_seconds
@@ -68,7 +65,7 @@ class DirectoryView:
         while place >= len(self._entries) and not self._complete:
             await self._load(at_most=place)
         if not self._complete and place == len(self._entries) - _PAGE_KEYS // 2:
-            self._directories.nursery.start_soon(self._load_ahead, len(self._entries))
+            self._directories.background.start_soon(self._load_ahead, len(self._entries))
         return self._entries[place] if place < len(self._entries) else None
 
     def changed(self, name: str) -> ObjectInfo | Sort | None:
@@ -126,18 +123,18 @@ class DirectoryView:
         for name in prefixes:
             if self._directories.can_show(self._prefix, name):
                 self._entries.append(DirectoryEntry(name=name, listed=None))
-                self._local.pop(name, None)
+                self._local.discard(name)
         for info in objects:
             name = info.key[start:]
             if name in prefixes:
                 self._directories.say_hidden(info.key)
             elif self._directories.can_show(self._prefix, name):
                 self._entries.append(DirectoryEntry(name=name, listed=info))
-                self._local.pop(name, None)
+                self._local.discard(name)
 
     def _end(self) -> None:
         self._complete = True
-        for name in self._local:
+        for name in sorted(self._local):
             self._entries.append(DirectoryEntry(name=name, listed=None))
 
 
@@ -145,12 +142,12 @@ class Directories:
     """Make, list and remove directories of one mount."""
 
     def __init__(
-        self, store: ObjectStore, metadata: MetadataCache, table: InodeTable, nursery: trio.Nursery
+        self, store: ObjectStore, metadata: MetadataCache, table: InodeTable, background: Background
     ) -> None:
         self.store = store
         self.metadata = metadata
         self.table = table
-        self.nursery = nursery
+        self.background = background
         self._hidden: set[str] = set()
 
     def can_show(self, prefix: str, component: str) -> bool:
@@ -182,7 +179,7 @@ class Directories:
         """Remove an empty directory; NOT_EMPTY is decided by the bucket and by files not yet in it."""
         assert directory.parent is not None
         prefix = self.table.directory_prefix(directory)
-        if directory.holds_unsent():
+        if self.table.unsent_below(directory):
             raise FileSystemError(Reason.NOT_EMPTY)
         page = await self.store.list_page(prefix, delimiter="", limit=2)
         if any(info.key != prefix for info in page.objects):
@@ -196,7 +193,7 @@ class Directories:
         """Forget a directory that was removed or moved away."""
         assert directory.parent is not None
         prefix = self.table.directory_prefix(directory)
-        self.metadata.forget_below(prefix)
+        self.metadata.forget_listing(prefix)
         self.metadata.changed(self.table.directory_prefix(directory.parent), directory.name, NOTHING)
         self.table.remove(directory)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from s3rolefs.cache.background import Background
 from s3rolefs.errors import FileSystemError
 from s3rolefs.fs import attributes
 from s3rolefs.fs.core import Core
@@ -48,7 +49,7 @@ class FileSystem:
         async with trio.open_nursery() as nursery:
             self._core = Core(
                 self._store,
-                nursery,
+                Background(nursery),
                 prefix=self._prefix,
                 files=self.files,
                 clock=self._clock,
@@ -62,9 +63,7 @@ class FileSystem:
 
     async def drain(self, timeout_seconds: float) -> list[Unsent]:
         """Send everything that is not in S3; what is not sent in time is kept, and returned."""
-        inodes = {self._core.table.root, *self._core.table.below(self._core.table.root)}
-        inodes |= self.descriptors.inodes()
-        waiting = [inode for inode in inodes if inode.is_unsent]
+        waiting = self._core.table.unsent_below(self._core.table.root)
         with trio.move_on_after(timeout_seconds):
             async with trio.open_nursery() as nursery:
                 for inode in waiting:

@@ -105,10 +105,6 @@ class Inode:
         """Tell whether this inode has content that S3 lacks and that its name still stands for."""
         return self.writer is not None and self.writer.dirty and not self.detached
 
-    def holds_unsent(self) -> bool:
-        """Tell whether a directory exists because of a file below it that S3 does not have yet."""
-        return any(child.is_unsent or child.holds_unsent() for child in self.children.values())
-
     def is_within(self, directory: Inode) -> bool:
         """Tell whether this is `directory` or lies below it."""
         inode: Inode | None = self
@@ -140,13 +136,14 @@ def version_of(info: ObjectInfo) -> ObjectVersion:
 
 
 class InodeTable:
-    """Know every inode by number, and by name below its parent."""
+    """Know every inode by number, and by name below its parent; `writing` holds those with a writer."""
 
     def __init__(self, prefix: str, root: Inode) -> None:
         self._prefix = prefix
         self.root = root
         self._by_number: dict[InodeNumber, Inode] = {root.number: root}
         self._promised: Counter[InodeNumber] = Counter()
+        self.writing: set[Inode] = set()
 
     def get(self, number: InodeNumber) -> Inode:
         """Return a known inode; STALE when the number means nothing (any more)."""
@@ -277,6 +274,19 @@ class InodeTable:
         if inode.parent.children.get(inode.name) is inode:
             del inode.parent.children[inode.name]
         self.drop_if_unused(inode.parent)
+
+    def unsent_below(self, directory: Inode) -> list[Inode]:
+        """Return the files below a directory with content that S3 lacks: it exists as long as they do."""
+        return [inode for inode in self.writing if inode.is_unsent and inode.is_within(directory)]
+
+    def unsent_children(self, directory: Inode) -> set[str]:
+        """Return the names in a directory that stand for, or lead to, content that S3 lacks."""
+        names = set()
+        for inode in self.unsent_below(directory):
+            while inode.parent is not None and inode.parent is not directory:
+                inode = inode.parent
+            names.add(inode.name)
+        return names
 
     def below(self, directory: Inode) -> list[Inode]:
         """Return every known inode below a directory."""

@@ -89,7 +89,7 @@ class Mover:
         """Give a directory another name; the caller keeps everybody else out of what is below it."""
         if inode.parent is None or inode.detached:
             raise FileSystemError(Reason.STALE, "the directory is gone")
-        for child in self._table.below(inode):
+        for child in self._table.unsent_below(inode):
             async with child.lock:
                 await self._committer.commit(child)
         old_prefix = self._table.directory_prefix(inode)

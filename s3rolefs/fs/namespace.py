@@ -186,7 +186,7 @@ class Namespace:
             if new_directory.is_within(inode):
                 raise FileSystemError(Reason.INVALID, "a directory cannot move below itself")
             async with self._core.tree_lock.moving(inode):
-                if target is not None and target.holds_unsent():
+                if target is not None and self._core.table.unsent_below(target):
                     raise FileSystemError(Reason.NOT_EMPTY)
                 await self._core.mover.move_directory(inode, new_directory, component, overwrite=overwrite)
         else:

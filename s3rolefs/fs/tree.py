@@ -13,6 +13,7 @@ from s3rolefs.fs import attributes
 from s3rolefs.model import Key, ListPage, ObjectInfo
 
 if TYPE_CHECKING:
+    from s3rolefs.cache.background import Background
     from s3rolefs.cache.metadata import Listing, MetadataCache
     from s3rolefs.clock import Clock
     from s3rolefs.config import FileConfig
@@ -34,7 +35,7 @@ class Tree:
         store: ObjectStore,
         metadata: MetadataCache,
         table: InodeTable,
-        nursery: trio.Nursery,
+        background: Background,
         clock: Clock,
         files: FileConfig,
         *,
@@ -43,7 +44,7 @@ class Tree:
         self._store = store
         self._metadata = metadata
         self._table = table
-        self._nursery = nursery
+        self._background = background
         self._clock = clock
         self._files = files
         self._mounted_at_ns = mounted_at_ns
@@ -89,7 +90,7 @@ class Tree:
             known = parent.children.get(name)
             if known is None:
                 raise FileSystemError(Reason.NOT_FOUND)
-            if known.is_unsent or known.holds_unsent():
+            if known.is_unsent or self._table.unsent_below(known):
                 return known
             self._table.detach(known)
             raise FileSystemError(Reason.NOT_FOUND)
@@ -283,7 +284,7 @@ class Tree:
             return
         for following in listing.follow(name, largest=_LARGEST_WALK):
             if following.key not in self._asked and self._metadata.full(following) is None:
-                self._nursery.start_soon(self._prefetch, following)
+                self._background.start_soon(self._prefetch, following)
 
     async def _prefetch(self, listed: ObjectInfo) -> None:
         async with self._places:

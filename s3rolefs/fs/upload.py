@@ -14,6 +14,7 @@ from s3rolefs.fs.parts import Part, stream_part, stream_part_at
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from s3rolefs.cache.background import Background
     from s3rolefs.cache.blocks import ObjectVersion
     from s3rolefs.fs.spool import Spool
     from s3rolefs.model import Key, Stored, UploadedPart
@@ -93,12 +94,12 @@ class StreamingUpload:
     """
 
     def __init__(
-        self, store: ObjectStore, nursery: trio.Nursery, key: Key, attributes: ObjectAttributes, spool: Spool
+        self, store: ObjectStore, background: Background, key: Key, attributes: ObjectAttributes, spool: Spool
     ) -> None:
         self.key = key
         self.attributes = attributes
         self._store = store
-        self._nursery = nursery
+        self._background = background
         self._spool = spool
         self._upload_id: str | None = None
         self._begun = trio.Lock()
@@ -118,7 +119,7 @@ class StreamingUpload:
                 return
             self._next += 1
             self._running[part.number] = _Running()
-            self._nursery.start_soon(self._send_early, part)
+            self._background.start_soon(self._send_early, part)
 
     async def about_to_change(self, start: int, end: int) -> None:
         """Wait until no part with these bytes is on its way, and remember that it must be sent again."""

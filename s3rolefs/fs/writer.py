@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import trio
-
+    from s3rolefs.cache.background import Background
     from s3rolefs.cache.blocks import BlockCache, ObjectVersion
     from s3rolefs.fs.unsent import KeptVersion
     from s3rolefs.model import Key, Stored
@@ -51,7 +50,7 @@ class Writer:
         self,
         store: ObjectStore,
         blocks: BlockCache,
-        nursery: trio.Nursery,
+        background: Background,
         spool_dir: str,
         base: ObjectVersion | None,
         *,
@@ -59,7 +58,7 @@ class Writer:
     ) -> None:
         self._store = store
         self._blocks = blocks
-        self._nursery = nursery
+        self._background = background
         self._base = base
         self._base_limit = base.size_bytes if base is not None else 0
         self._stream: StreamingUpload | None = None
