@@ -104,9 +104,11 @@ class Committer:
             if writer.dirty:
                 await self._send(inode, writer)
         except FileSystemError as error:
-            if not keep:
-                raise _lost_error(writer) if error.reason is Reason.PRECONDITION else error from error
-            raise await self._failed(inode, writer, error) from error
+            if _is_conflict(inode, error):
+                raise self._lost(inode, writer, keep=keep) from error
+            if keep:
+                self._keep(inode, writer, error)
+            raise
         self.keeper.forget(inode)
         inode.times_were_set = False
 
@@ -257,18 +259,19 @@ class Committer:
             if_none_match=if_none_match,
         )
 
-    async def _failed(self, inode: Inode, writer: Writer, error: FileSystemError) -> FileSystemError:
-        """Keep what was not sent; return what close or fsync has to report."""
-        if error.reason is Reason.PRECONDITION or (
-            error.reason in (Reason.NOT_FOUND, Reason.STALE) and inode.version is not None
-        ):
-            return self._lost(inode, writer)
+    async def give_up(self, inode: Inode) -> None:
+        """Drop changes that the program was told have failed; the file is again what S3 has."""
+        writer, inode.writer = inode.writer, None
+        self._table.writing.discard(inode)
+        if writer is not None:
+            await writer.close()
+
+    def _keep(self, inode: Inode, writer: Writer, error: FileSystemError) -> None:
         known = inode in self.keeper
         kept = self.keeper.keep(inode, writer, error.message)
         if not known:
             log.error("%s is not in S3 yet (%s): kept as %s", kept.path, error, kept.kept_at)
             self.begin_retrying(inode)
-        return error
 
     def begin_retrying(self, inode: Inode) -> None:
         """Try to send what is kept of an inode until S3 has it."""
@@ -276,9 +279,9 @@ class Committer:
             self._retried.add(inode)
             self._background.start_soon(self._retry, inode)
 
-    def _lost(self, inode: Inode, writer: Writer) -> FileSystemError:
+    def _lost(self, inode: Inode, writer: Writer, *, keep: bool) -> FileSystemError:
         """Take an inode whose name is somebody else's now off it; its content stays on local disk."""
-        if writer.size_bytes:
+        if keep and writer.size_bytes:
             kept = self.keeper.keep(inode, writer, "somebody else changed the object", conflict=True)
             log.error(
                 "%s was changed by somebody else; the version written here is kept as %s",
@@ -322,6 +325,11 @@ class Committer:
             self._blocks.insert(inode.version, content)
         await writer.close()
         self._table.drop_if_unused(inode)
+
+
+def _is_conflict(inode: Inode, error: FileSystemError) -> bool:
+    gone = (Reason.NOT_FOUND, Reason.STALE)
+    return error.reason is Reason.PRECONDITION or (error.reason in gone and inode.version is not None)
 
 
 def _is_large(version: ObjectVersion) -> bool:

@@ -117,6 +117,7 @@ class Core:
     async def truncate(self, inode: Inode, size: int, *, commit: bool) -> None:
         """Cut or extend a file whose lock is held; `commit` stores it when nobody is about to close it."""
         check_named(inode)
+        before, was_unsent = inode.attributes, inode.is_unsent
         writer: Writer | None = inode.writer
         if writer is None:
             writer = self.committer.new_writer(inode, empty=size == 0 or inode.version is None)
@@ -126,7 +127,14 @@ class Core:
         now_ns = time.time_ns()
         inode.took(mtime_ns=now_ns, ctime_ns=now_ns)
         if commit and not inode.writable_handles:
-            await self.committer.commit(inode)
+            try:
+                await self.committer.commit(inode, keep=was_unsent)
+            except FileSystemError:
+                if not was_unsent:
+                    inode.attributes = before
+                    await self.committer.give_up(inode)
+                    self.tree.doubt(inode)
+                raise
             await self.committer.close_writer_if_unused(inode)
 
 

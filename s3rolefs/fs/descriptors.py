@@ -35,6 +35,7 @@ class _OpenFile:
     inode: Inode
     reader: Reader
     writable: bool
+    exclusive: bool
 
 
 class Descriptors:
@@ -110,10 +111,15 @@ class Descriptors:
         return len(content)
 
     async def flush(self, handle: FileHandle) -> None:
-        """Commit at a close; what was created or emptied and got no content yet waits a moment."""
+        """Commit at a close; what was created or emptied and got no content yet waits a moment.
+
+        An exclusive create does not wait: it may be a lock, and must say who has it.
+        """
         opened = self._file(handle)
         writer = opened.inode.writer
-        if opened.writable and writer is not None and (writer.size_bytes or opened.inode.detached):
+        if writer is None or not opened.writable:
+            return
+        if writer.size_bytes or opened.exclusive or opened.inode.detached:
             await self._core.commit(opened.inode)
 
     async def fsync(self, handle: FileHandle) -> None:
@@ -203,7 +209,9 @@ class Descriptors:
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         inode.handles += 1
         inode.writable_handles += writable
-        self._open_files[handle] = _OpenFile(inode, Reader(self._core.blocks), writable)
+        self._open_files[handle] = _OpenFile(
+            inode, Reader(self._core.blocks), writable, exclusive=bool(flags & os.O_EXCL)
+        )
         return handle
 
     def _next_handle(self) -> FileHandle:

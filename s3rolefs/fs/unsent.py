@@ -111,13 +111,15 @@ class UnsentFolder:
 
     def inherit(self) -> Iterator[tuple[str, KeptVersion]]:
         """Take over what earlier mounts of this source left, oldest folder first."""
-        for folder in sorted(self._all.iterdir(), key=lambda entry: entry.stat().st_mtime):
+        for folder in sorted(self._all.iterdir(), key=_age):
             if folder == self.path or not folder.is_dir():
                 continue
             try:
                 lock = _locked(folder)
             except OSError:
-                continue  # its mount lives
+                continue  # its mount lives, or another one has taken it over
+            for draft in [*folder.glob("*.new"), *folder.glob("*.draft")]:
+                draft.unlink()
             for description in folder.glob("*.json"):
                 kept = _read(description)
                 data = description.with_suffix(".data")
@@ -140,6 +142,12 @@ class UnsentFolder:
                 self.path.rmdir()
                 self._all.rmdir()
         os.close(self._lock)
+
+
+def _age(folder: Path) -> float:
+    with contextlib.suppress(FileNotFoundError):  # another mount may take it over meanwhile
+        return folder.stat().st_mtime
+    return 0.0
 
 
 def _locked(folder: Path) -> int:

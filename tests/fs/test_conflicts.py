@@ -58,6 +58,14 @@ async def test_an_exclusive_create_that_lost_says_so_also_when_it_wrote_nothing(
     assert mount.filesystem.unsent() == []
 
 
+async def test_one_of_two_empty_exclusive_creates_wins_at_its_close(mount, memory, tmp_path):
+    async with mounted(memory, tmp_path / "other") as second:
+        first_handle = await mount.create("lock", os.O_WRONLY | os.O_EXCL)
+        second_handle = await second.create("lock", os.O_WRONLY | os.O_EXCL)
+        await mount.close(first_handle)
+        assert await failing(second.close, second_handle) is Reason.EXISTS
+
+
 async def test_an_object_removed_under_an_edit_is_stale_and_kept(mount, bucket):
     await bucket.put("f", b"base")
     handle = await mount.open("f", os.O_RDWR)
@@ -134,6 +142,28 @@ async def test_attributes_of_a_replaced_object_are_stale_and_not_changed(mount, 
     await mount.change("f", mode=0o600)
     assert (await bucket.head("f")).metadata["mode"] == str(0o100600)
     assert await bucket.get("f") == b"two"
+
+
+async def test_a_truncation_by_name_that_fails_leaves_the_file_as_it_is(mount, bucket, faults):
+    await mount.write("f", b"0123456789")
+    before = (await mount.stat("f")).attributes
+    faults.plan(Fault(verb="put", reason=Reason.UNREACHABLE))
+    assert await failing(mount.truncate, "f", 5) is Reason.UNREACHABLE
+    assert mount.filesystem.unsent() == []
+    assert (await mount.stat("f")).attributes == before
+    assert await mount.read("f") == b"0123456789"
+    await mount.truncate("f", 5)
+    assert await bucket.get("f") == b"01234"
+
+
+async def test_a_truncation_by_name_of_what_was_replaced_is_stale_then_works(mount, bucket):
+    await bucket.put("f", b"0123456789")
+    await mount.find("f")
+    await bucket.put("f", b"abcdefghij")
+    assert await failing(mount.truncate, "f", 5) is Reason.STALE
+    assert mount.filesystem.unsent() == []
+    await mount.truncate("f", 5)  # the kernel asks again by itself
+    assert await bucket.get("f") == b"abcde"
 
 
 async def test_a_put_whose_answer_was_lost_is_no_conflict(mount, faults, bucket, caplog):
