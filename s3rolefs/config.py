@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 from s3rolefs.model import MIB
 
+# Under these names travel with the environment's secrets: the code that a person typed, and the
+# token or assertion that came on a descriptor.
 MFA_CODE = "S3ROLEFS_MFA_CODE"
-"""Under this name the code that a person typed travels with the environment's secrets."""
+PROOF = "S3ROLEFS_PROOF"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +22,9 @@ class RoleConfig:
 
     `no_sign_request`: none and no role, for buckets that are public. Else exactly one source:
     `profile`, `credentials_file`, `credential_source` ("Environment", "Ec2InstanceMetadata",
-    "EcsContainer") or, with none of them named, what is found in the order
-    of the AWS SDKs. `imdsv1` lets an instance's metadata service do without tokens.
+    "EcsContainer"), a web identity token (then `role_arn` is assumed with it) or, with none of them
+    named, what is found in the order of the AWS SDKs. `imdsv1` lets an instance's metadata service
+    do without tokens.
     """
 
     profile: str | None = None
@@ -35,6 +38,9 @@ class RoleConfig:
     external_id: str | None = None
     external_id_file: str | None = None
     duration_seconds: int | None = None
+    web_identity_token_file: str | None = None
+    web_identity_token_process: str | None = None
+    provider_id: str | None = None
     policy_file: str | None = None
     policy_arns: tuple[str, ...] = ()
     session_tags: tuple[str, ...] = ()  # KEY=VALUE each

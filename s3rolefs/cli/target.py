@@ -40,12 +40,12 @@ def ask(command: str, target: str | None, options: Sequence[str]) -> dict[str, A
 
         return control.ask(mount_named(target), command)
     from s3rolefs.mounting.access import ask_blocking
-    from s3rolefs.mounting.asking import with_mfa_code
+    from s3rolefs.mounting.asking import with_given
     from s3rolefs.mounting.options import parse_access
     from s3rolefs.mounting.views import QUESTIONS
 
     role, store = parse_access(target, options)
-    return ask_blocking(role, store, with_mfa_code(role, os.environ), QUESTIONS[command])
+    return ask_blocking(role, store, with_given(role, os.environ), QUESTIONS[command])
 
 
 def mount_named(directory: str) -> Mount:

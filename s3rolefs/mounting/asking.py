@@ -1,21 +1,44 @@
-"""Ask the person at the terminal for what only they know."""
+"""Take what only the one who mounts has: a code they know, a descriptor they opened."""
 
 from __future__ import annotations
 
 import getpass
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s3rolefs.config import MFA_CODE
+from s3rolefs.config import MFA_CODE, PROOF
 from s3rolefs.errors import UserError
+from s3rolefs.roles.reading import is_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from s3rolefs.config import RoleConfig
 
+_LARGEST_CHARACTERS = 256 * 1024
 
-def with_mfa_code(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, str]:
+
+def with_given(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `environ` with what the serving process could not get by itself.
+
+    Raises `UserError`.
+    """
+    return _with_proof(role, _with_mfa_code(role, environ))
+
+
+def _with_proof(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, str]:
+    path = role.web_identity_token_file
+    if path is None or not is_descriptor(path):
+        return environ
+    try:
+        with Path(path).open(errors="replace") as file:
+            return {**environ, PROOF: file.read(_LARGEST_CHARACTERS)}
+    except OSError as error:
+        raise UserError(f"web_identity_token_file={path} cannot be read ({error.strerror}).") from None
+
+
+def _with_mfa_code(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, str]:
     """Return `environ` with the code of the multi-factor device that the role needs, if it needs one.
 
     Nobody is asked where a command gives the codes, or where there is no terminal (mount(8) at

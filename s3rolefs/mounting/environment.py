@@ -11,7 +11,7 @@ import pwd
 import re
 from typing import TYPE_CHECKING
 
-from s3rolefs.config import MFA_CODE
+from s3rolefs.config import MFA_CODE, PROOF
 from s3rolefs.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ SECRET_VARIABLES = frozenset(
         "AWS_CREDENTIAL_EXPIRATION",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN",
         MFA_CODE,
+        PROOF,
     }
 )
 """What is handed over on the descriptor (the expiry goes with the triple it belongs to)."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from s3rolefs.mounting import launch, mountpoint
-from s3rolefs.mounting.asking import with_mfa_code
+from s3rolefs.mounting.asking import with_given
 from s3rolefs.mounting.environment import clean_environment
 from s3rolefs.mounting.options import parse_mount
 
@@ -42,7 +42,7 @@ def mount_bucket(call: MountCall, environ: Mapping[str, str]) -> None:
     config = replace(config, mountpoint=mountpoint.prepare(call.directory, config.fuse_options))
     if call.fake:
         return
-    environ = with_mfa_code(config.role, environ)
+    environ = with_given(config.role, environ)
     if call.foreground:
         launch.serve_in_foreground(config, environ)
     launch.launch(config, environ)

@@ -26,7 +26,14 @@ _PAIRS = (
     {"async", "sync"},
     {"atime", "noatime"},
 )
-_PATHS = ("credentials_file", "external_id_file", "policy_file", "ca_bundle", "spool_dir")
+_PATHS = (
+    "credentials_file",
+    "external_id_file",
+    "policy_file",
+    "web_identity_token_file",
+    "ca_bundle",
+    "spool_dir",
+)
 _SYSTEM_SPOOL = "/var/cache/s3rolefs"
 
 Parsed = dict[Target, dict[str, Any]]

@@ -87,6 +87,24 @@ OPTIONS: tuple[Option, ...] = (
             "Life of one session of the role: at AWS 900 to 43200, not longer than the role allows.",
         ),
         (
+            "web_identity_token_file=PATH",
+            values.path,
+            (
+                "Assume role_arn with the web identity token (OpenID Connect) in this file, read anew for "
+                "each session; /dev/fd/N is read once, when mounting."
+            ),
+        ),
+        (
+            "web_identity_token_process=COMMAND",
+            values.command,
+            "Assume role_arn with the web identity token that this command prints, anew for each session.",
+        ),
+        (
+            "provider_id=NAME",
+            values.text,
+            "Provider of an OAuth 2.0 access token, such as www.amazon.com; not for OpenID Connect.",
+        ),
+        (
             "policy_file=PATH",
             values.path,
             "File with a session policy (JSON): the session may do what both it and the role allow.",

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import socket
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s3rolefs.config import MFA_CODE
+from s3rolefs.config import MFA_CODE, PROOF
 from s3rolefs.errors import UserError
 from s3rolefs.roles import arguments
 from s3rolefs.roles.assumed import AssumedRole
@@ -22,21 +23,25 @@ from s3rolefs.roles.files import FileSource
 from s3rolefs.roles.instance import InstanceSource, instance_endpoint, is_disabled
 from s3rolefs.roles.mfa import MfaCodes
 from s3rolefs.roles.profiles import Profiles, ProfileSource
+from s3rolefs.roles.proofs import GivenProof, ProofCommand, ProofFile
+from s3rolefs.roles.reading import is_descriptor
 from s3rolefs.roles.request import RoleRequest
 from s3rolefs.roles.sts import TokenService
+from s3rolefs.roles.validation import has_source
+from s3rolefs.roles.webidentity import WebIdentityRole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from s3rolefs.clock import Clock
     from s3rolefs.config import RoleConfig
+    from s3rolefs.roles.proofs import Proof
     from s3rolefs.roles.source import Source
 
-# What a profile may say that this program cannot do.
-_NOT_IN_PROFILES = ("web_identity_token_file",)
+_TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"
 _SURROUNDINGS = ("Environment", "Ec2InstanceMetadata", "EcsContainer")
 # Sources whose sessions are a role's: AWS calls it chaining when they assume another one.
-_ROLES = (AssumedRole, InstanceSource, ContainerSource)
+_ROLES = (AssumedRole, WebIdentityRole, InstanceSource, ContainerSource)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,14 @@ class Place:
 
     def source(self, role: RoleConfig) -> Source:
         """Return the source whose sessions the mount uses."""
+        own = self.environment.get("AWS_ROLE_ARN")
+        if role.role_arn is not None and (
+            role.web_identity_token_file is not None
+            or role.web_identity_token_process is not None
+            # What Kubernetes says and what the options say is the same role: no role assumes itself.
+            or (role.role_arn == own and not has_source(role) and self._has_web_identity())
+        ):
+            return self._web_identity(role, request_of(role, role.role_arn))
         source = self._base_source(role)
         if role.role_arn is None:
             return source
@@ -122,6 +135,8 @@ class Place:
         name = profiles.default_name
         if self.environment.get("AWS_ACCESS_KEY_ID"):
             return EnvironmentSource(self.environment)
+        if self._has_web_identity():
+            return self._web_identity_of_environment(role)
         # Whoever sets AWS_PROFILE means that profile, and nobody else.
         if profiles.is_chosen or profiles.has_source(name):
             return self._profile_source(role, name, above=(), is_named=False)
@@ -130,6 +145,34 @@ class Place:
         if is_disabled(self.environment):
             return self._profile_source(role, name, above=(), is_named=False)
         return self._instance(role, otherwise=profiles.nothing_found())
+
+    def _has_web_identity(self) -> bool:
+        return bool(self.environment.get(_TOKEN_FILE)) and not self.environment.get("AWS_ACCESS_KEY_ID")
+
+    def _web_identity_of_environment(self, role: RoleConfig) -> Source:
+        """Return the role that Kubernetes names, for which it keeps a token in a file."""
+        role_arn = self.environment.get("AWS_ROLE_ARN")
+        if not role_arn:
+            raise UserError(
+                f"{_TOKEN_FILE} is set, but AWS_ROLE_ARN is not: set it, or give role_arn= and "
+                "web_identity_token_file= as options."
+            )
+        name = self.environment.get("AWS_ROLE_SESSION_NAME") or _default_session_name()
+        return self._web_identity(role, RoleRequest(role_arn=role_arn, session_name=name))
+
+    def _web_identity(self, role: RoleConfig, request: RoleRequest, *, path: str | None = None) -> Source:
+        """Return the source that assumes a role with a token: of an option, `path` or the environment."""
+        proof: Proof
+        service = self._service_for(role, request)
+        if role.web_identity_token_process is not None:
+            proof = ProofCommand(role.web_identity_token_process, option="web_identity_token_process")
+        elif role.web_identity_token_file is not None and is_descriptor(role.web_identity_token_file):
+            proof = GivenProof(self.environment.get(PROOF, ""), option="web_identity_token_file")
+        elif (named := path or role.web_identity_token_file) is not None:
+            proof = ProofFile(named, option="web_identity_token_file", is_private=False)
+        else:
+            proof = ProofFile(self.environment[_TOKEN_FILE], option=_TOKEN_FILE, is_private=False)
+        return WebIdentityRole(proof, service, request, provider_id=role.provider_id)
 
     def _surrounding_source(self, role: RoleConfig, credential_source: str) -> Source:
         """Return what `credential_source`, an option or a profile's setting, names."""
@@ -159,9 +202,6 @@ class Place:
     ) -> Source:
         """Return the source for a profile; roles it names are assumed with its own source."""
         settings = self.profiles.settings(name)
-        for key in _NOT_IN_PROFILES:
-            if key in settings:
-                raise UserError(f"The profile {name} has {key}, which this version cannot use.")
         role_arn = settings.get("role_arn")
         # A profile may name itself as source: its own keys assume its role.
         if role_arn is None or (above and above[-1] == name):
@@ -177,7 +217,15 @@ class Place:
             duration_seconds=_whole(settings.get("duration_seconds"), profile=name),
             mfa_serial=settings.get("mfa_serial"),
         )
-        return self._assume(self._source_below(role, name, settings, (*above, name)), role, request)
+        token_file = settings.get("web_identity_token_file")
+        if token_file is None:
+            return self._assume(self._source_below(role, name, settings, (*above, name)), role, request)
+        for other in ("source_profile", "credential_source"):
+            if other in settings:
+                raise UserError(
+                    f"The profile {name} has both web_identity_token_file and {other}; keep one of them."
+                )
+        return self._web_identity(role, request, path=str(Path(token_file).expanduser()))
 
     def _source_below(
         self, role: RoleConfig, name: str, settings: Mapping[str, str], above: tuple[str, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 _LARGEST_BYTES = 1024 * 1024
+_DESCRIPTOR = re.compile(r"/dev/stdin|/(dev|proc/self)/fd/\d+")
 
 
 def read_private_text(path: str, *, option: str) -> str:
@@ -20,16 +22,28 @@ def read_private_text(path: str, *, option: str) -> str:
 
     Raises `CredentialsError` (SESSION_MISSING) with a sentence that names option, path and remedy.
     """
-    return _read(path, option=option, is_private=True)[0]
+    return _read(path, option=option, is_private=True)
 
 
 def read_text(path: str, *, option: str) -> str:
     """Return the text of a file that others may read; raises as `read_private_text` does."""
-    return _read(path, option=option, is_private=False)[0]
+    return _read(path, option=option, is_private=False)
 
 
-def _read(path: str, *, option: str, is_private: bool) -> tuple[str, int]:
-    """Return text and mode."""
+def is_open_to_all(path: str) -> bool:
+    """Say whether every user can read or change a file; an absent one is not."""
+    try:
+        return bool(Path(path).stat().st_mode & (stat.S_IROTH | stat.S_IWOTH))
+    except OSError:
+        return False
+
+
+def is_descriptor(path: str) -> bool:
+    """Say whether a path names an open descriptor of whoever reads it (as `<(command)` does)."""
+    return _DESCRIPTOR.fullmatch(path) is not None
+
+
+def _read(path: str, *, option: str, is_private: bool) -> str:
     try:
         # O_NONBLOCK: opening a pipe nobody writes to must not hang.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -47,7 +61,7 @@ def _read(path: str, *, option: str, is_private: bool) -> tuple[str, int]:
             raise _missing(f"{option}={path} can be read or changed by every user; run: chmod 600 {path}")
         if status.st_size > _LARGEST_BYTES:
             raise _missing(f"{option}={path} is larger than 1 MiB, so it is not what it should be.")
-        return os.read(descriptor, _LARGEST_BYTES).decode(errors="replace"), status.st_mode
+        return os.read(descriptor, _LARGEST_BYTES).decode(errors="replace")
     finally:
         os.close(descriptor)
 

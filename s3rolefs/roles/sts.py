@@ -58,7 +58,7 @@ _NO_STS_CODES = frozenset(
 _DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
 
 # The keys that the calling thread signs with; each call runs in a context of its own.
-_signer: contextvars.ContextVar[Snapshot] = contextvars.ContextVar("signer")
+_signer: contextvars.ContextVar[Snapshot | None] = contextvars.ContextVar("signer")
 
 
 class TokenService:
@@ -97,6 +97,35 @@ class TokenService:
             raise refusal from None
         return self._session_of(answer)
 
+    async def assume_role_with_web_identity(
+        self, token: str, request: RoleRequest, *, provider_id: str | None
+    ) -> Snapshot:
+        """Return a session of the role, asked for with a token and no signature.
+
+        Raises `CredentialsError` as `assume_role` does; SESSION_EXPIRED is about the token.
+        """
+        parameters = {
+            **request.common_parameters(),
+            "RoleSessionName": request.session_name,
+            "WebIdentityToken": token,
+        }
+        if provider_id is not None:
+            parameters["ProviderId"] = provider_id
+        return await self._assume_unsigned(
+            request,
+            lambda client: client.assume_role_with_web_identity(**parameters),
+            proof="web identity token",
+        )
+
+    async def _assume_unsigned(
+        self, request: RoleRequest, call: Callable[[STSClient], Any], *, proof: str
+    ) -> Snapshot:
+        try:
+            answer = await self._call(None, call)
+        except ClientError as error:
+            raise self._refusal(error, what=f"assume {request.role_arn}", proof=proof) from None
+        return self._session_of(answer)
+
     def _session_of(self, answer: Mapping[str, Any]) -> Snapshot:
         credentials = answer["Credentials"]
         return Snapshot(
@@ -120,7 +149,7 @@ class TokenService:
         arn: str = answer["Arn"]
         return arn
 
-    async def _call(self, signer: Snapshot, call: Callable[[STSClient], Any]) -> dict[str, Any]:
+    async def _call(self, signer: Snapshot | None, call: Callable[[STSClient], Any]) -> dict[str, Any]:
         """Call in a thread; ClientErrors are left to the caller, all else becomes UNREACHABLE."""
         try:
             return await self._bench.run(
@@ -136,7 +165,7 @@ class TokenService:
         except (HTTPClientError, BotoCoreError, ValueError) as error:
             raise self._unreachable(str(error)) from None
 
-    def _call_blocking(self, signer: Snapshot, call: Callable[[STSClient], Any]) -> dict[str, Any]:
+    def _call_blocking(self, signer: Snapshot | None, call: Callable[[STSClient], Any]) -> dict[str, Any]:
         _signer.set(signer)
         with self._making:
             if self._client is None:
@@ -177,7 +206,7 @@ class TokenService:
     def _unreachable(self, why: str) -> CredentialsError:
         return CredentialsError(Reason.UNREACHABLE, f"{self.name} cannot be reached: {why}", detail=why)
 
-    def _refusal(self, error: ClientError, *, what: str) -> CredentialsError:
+    def _refusal(self, error: ClientError, *, what: str, proof: str = "session") -> CredentialsError:
         """Turn an answer of STS into an error of ours (the classes are ROLES.md's)."""
         # radosgw answers in S3's form, whose code botocore leaves at the top.
         said: Mapping[str, Any] = error.response.get("Error") or cast("Mapping[str, Any]", error.response)
@@ -192,7 +221,7 @@ class TokenService:
             reason, message = Reason.UNREACHABLE, f"{self.name} could not {what} just now: {words}"
         elif code in _EXPIRED_CODES:
             reason = Reason.SESSION_EXPIRED
-            message = f"The session that was to {what} has expired: {words}; renew it."
+            message = f"The {proof} that was to {what} has expired: {words}; renew it."
         elif code in _CLOCK_CODES:
             reason = Reason.UNREACHABLE
             message = f"{self.name} refuses the time of the request, set the machine's clock: {words}"

@@ -14,11 +14,22 @@ from s3rolefs.roles.endpoints import is_aws
 if TYPE_CHECKING:
     from s3rolefs.config import RoleConfig
 
-_SOURCES = ("credentials_file", "profile", "source_profile", "credential_source")
+_TOKENS = ("web_identity_token_file", "web_identity_token_process")
+_SOURCES = ("credentials_file", "profile", "source_profile", "credential_source", *_TOKENS)
+# What only AssumeRole takes, which is signed.
+_SIGNED_ONLY = (
+    *("external_id", "external_id_file", "session_tags", "transitive_tags", "source_identity"),
+    *("mfa_serial", "mfa_process"),
+)
 _NEED_ROLE = (
     *("role_session_name", "external_id", "external_id_file", "duration_seconds", "source_profile"),
     *("policy_file", "policy_arns", "session_tags", "transitive_tags", "source_identity", "mfa_serial"),
 )
+
+
+def has_source(role: RoleConfig) -> bool:
+    """Say whether options name a source of credentials."""
+    return role.no_sign_request or any(getattr(role, name) is not None for name in _SOURCES)
 
 
 def validate(role: RoleConfig) -> None:
@@ -34,6 +45,15 @@ def validate(role: RoleConfig) -> None:
             raise UserError(f"no_sign_request means to use no credentials: leave it out, or {named[0]}.")
     if len(named) > 1:
         raise UserError(f"{named[0]} and {named[1]} both name a source of credentials; keep one of them.")
+    token = next((name for name in _TOKENS if getattr(role, name) is not None), None)
+    if token is not None:
+        if role.role_arn is None:
+            raise UserError(f"{token}= needs the role to assume with it: give role_arn=.")
+        for name in _SIGNED_ONLY:
+            if getattr(role, name) not in (None, ()):
+                raise UserError(f"{name}= cannot be used with {token}=: leave it out.")
+    if role.provider_id is not None and token is None:
+        raise UserError("provider_id= is of use only together with web_identity_token_file= or _process=.")
     if role.imdsv1 and role.credential_source == "Environment":
         raise UserError("imdsv1 is of use only for the role of an EC2 instance: leave it out.")
     for name in _NEED_ROLE:

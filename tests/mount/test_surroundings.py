@@ -1,13 +1,11 @@
 """Mounts that live on the role of the machine they run on, whatever its metadata service does."""
 
-import os
-import time
-
 import pytest
 
 from tests.bed.instance import ContainerEndpoint, InstanceMetadata
 from tests.bed.loopback import Said
 from tests.bed.mounts import run
+from tests.bed.patience import read_until
 from tests.bed.sessions import RoleSessions
 
 SESSION_SECONDS = 12
@@ -17,19 +15,6 @@ EVERYTHING = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
 @pytest.fixture
 def sessions(radosgw, visitor, make_role):
     return RoleSessions(radosgw, visitor, make_role(EVERYTHING), seconds=SESSION_SECONDS)
-
-
-def read_until(condition, path, *, within_seconds=30):
-    """Read past every cache, ten times a second, until it holds; every failure raises."""
-    end = time.monotonic() + within_seconds
-    while not condition():
-        assert time.monotonic() < end
-        file = os.open(path, os.O_RDONLY | os.O_DIRECT)
-        try:
-            assert os.read(file, 100) == b"still here"
-        finally:
-            os.close(file)
-        time.sleep(0.1)
 
 
 @pytest.mark.timeout(180)

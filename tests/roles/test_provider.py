@@ -132,7 +132,7 @@ async def test_settings_of_a_profile_reach_sts(home, config_file, credentials_fi
             "source_profile = b\n[profile b]\nrole_arn = {role}\nsource_profile = a",
             "a → b → a name",
         ),
-        ("web_identity_token_file = /t", "web_identity_token_file"),
+        ("web_identity_token_file = /t\nsource_profile = b", "both web_identity_token_file and source_pr"),
         ("credential_source = Nowhere", "no source to assume it with"),
         ("source_profile = b\nduration_seconds = 1h", "duration_seconds=1h in the profile a"),
     ],
