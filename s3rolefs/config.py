@@ -22,9 +22,9 @@ class RoleConfig:
 
     `no_sign_request`: none and no role, for buckets that are public. Else exactly one source:
     `profile`, `credentials_file`, `credential_source` ("Environment", "Ec2InstanceMetadata",
-    "EcsContainer"), a web identity token (then `role_arn` is assumed with it) or, with none of them
-    named, what is found in the order of the AWS SDKs. `imdsv1` lets an instance's metadata service
-    do without tokens.
+    "EcsContainer"), a web identity token or SAML assertion (then `role_arn` is assumed with it) or,
+    with none of them named, what is found in the order of the AWS SDKs. `imdsv1` lets an instance's
+    metadata service do without tokens.
     """
 
     profile: str | None = None
@@ -41,6 +41,9 @@ class RoleConfig:
     web_identity_token_file: str | None = None
     web_identity_token_process: str | None = None
     provider_id: str | None = None
+    saml_provider_arn: str | None = None
+    saml_assertion_file: str | None = None
+    saml_assertion_process: str | None = None
     policy_file: str | None = None
     policy_arns: tuple[str, ...] = ()
     session_tags: tuple[str, ...] = ()  # KEY=VALUE each

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from s3rolefs.config import MFA_CODE, PROOF
 from s3rolefs.errors import UserError
 from s3rolefs.roles.reading import is_descriptor
+from s3rolefs.roles.validation import has_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,14 +29,15 @@ def with_given(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, str
 
 
 def _with_proof(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, str]:
-    path = role.web_identity_token_file
-    if path is None or not is_descriptor(path):
-        return environ
-    try:
-        with Path(path).open(errors="replace") as file:
-            return {**environ, PROOF: file.read(_LARGEST_CHARACTERS)}
-    except OSError as error:
-        raise UserError(f"web_identity_token_file={path} cannot be read ({error.strerror}).") from None
+    for option in ("web_identity_token_file", "saml_assertion_file"):
+        path: str | None = getattr(role, option)
+        if path is not None and is_descriptor(path):
+            try:
+                with Path(path).open(errors="replace") as file:
+                    return {**environ, PROOF: file.read(_LARGEST_CHARACTERS)}
+            except OSError as error:
+                raise UserError(f"{option}={path} cannot be read ({error.strerror}).") from None
+    return environ
 
 
 def _with_mfa_code(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -58,8 +60,7 @@ def _with_mfa_code(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str,
 
 def _serial_in_profiles(role: RoleConfig, environ: Mapping[str, str]) -> str | None:
     named = role.profile or role.source_profile
-    has_other_source = role.credentials_file or role.credential_source or role.no_sign_request
-    if named is None and (has_other_source or environ.get("AWS_ACCESS_KEY_ID")):
+    if named is None and (has_source(role) or environ.get("AWS_ACCESS_KEY_ID")):
         return None
     # Late: loading botocore takes a while.
     from s3rolefs.roles.profiles import Profiles

@@ -31,6 +31,7 @@ _PATHS = (
     "external_id_file",
     "policy_file",
     "web_identity_token_file",
+    "saml_assertion_file",
     "ca_bundle",
     "spool_dir",
 )
@@ -136,7 +137,7 @@ def _refuse(name: str, *, sloppy: bool) -> None:
     if name in SECRETS:
         raise UserError(
             f"{name} would show a secret to everybody who lists processes: "
-            f"put it into a file that only you can read and give credentials_file=PATH."
+            f"put it into a file that only you can read and give {SECRETS[name]}=PATH."
         )
     if name == "remount":
         raise MountFailure("A mounted bucket cannot be remounted: unmount it and mount it again.")

@@ -105,6 +105,20 @@ OPTIONS: tuple[Option, ...] = (
             "Provider of an OAuth 2.0 access token, such as www.amazon.com; not for OpenID Connect.",
         ),
         (
+            "saml_assertion_file=PATH",
+            values.path,
+            (
+                "Assume role_arn with the SAML assertion in this file: base64, or the form that was posted. "
+                "It serves one session, then a new one must be written there; /dev/fd/N is read once."
+            ),
+        ),
+        (
+            "saml_assertion_process=COMMAND",
+            values.command,
+            "Assume role_arn with the SAML assertion that this command prints, a new one for each session.",
+        ),
+        ("saml_provider_arn=ARN", values.text, "SAML provider in IAM whose assertions these are."),
+        (
             "policy_file=PATH",
             values.path,
             "File with a session policy (JSON): the session may do what both it and the role allow.",
@@ -304,8 +318,15 @@ IGNORED = _words(
 )
 """Words that are meant for mount(8), or that change nothing on a file system without access times."""
 
-SECRETS = _words(
-    "access_key access_key_id aws_access_key_id secret_key secret_access_key aws_secret_access_key "
-    "session_token aws_session_token security_token aws_security_token password passwd"
-)
-"""Literal secrets, refused because a command line is public; credentials_file takes their place."""
+SECRETS = {
+    **dict.fromkeys(
+        _words(
+            "access_key access_key_id aws_access_key_id secret_key secret_access_key aws_secret_access_key "
+            "session_token aws_session_token security_token aws_security_token password passwd"
+        ),
+        "credentials_file",
+    ),
+    "web_identity_token": "web_identity_token_file",
+    "saml_assertion": "saml_assertion_file",
+}
+"""Literal secrets, refused because a command line is public, and what takes their place."""

@@ -21,6 +21,7 @@ _AWS_ROLE_ARN = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/([\x21-\x7e]+/)?[\w+
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _POLICY_ARN = re.compile(r"arn:[\w-]+:iam::[\w-]*:policy/[\x21-\x7e]+", re.ASCII)
+_PROVIDER_ARN = re.compile(r"arn:[\w-]+:iam::[\w-]*:saml-provider/[\w._-]{1,128}", re.ASCII)
 _TAG_TEXT = re.compile(r"[\w .:/=+@-]*")
 _SERIAL = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 _LONGEST_POLICY = 2048
@@ -145,4 +146,13 @@ def check_mfa_serial(value: str) -> None:
         raise UserError(
             f"mfa_serial={value} must be the ARN of a device (arn:aws:iam::111122223333:mfa/NAME) or the "
             "serial number of one, 9 to 256 characters."
+        )
+
+
+def check_provider_arn(value: str) -> None:
+    """Refuse what is not the ARN of a SAML provider."""
+    if not _PROVIDER_ARN.fullmatch(value):
+        raise UserError(
+            f"saml_provider_arn={value} is not the ARN of a provider; it must look like "
+            "arn:aws:iam::111122223333:saml-provider/NAME."
         )

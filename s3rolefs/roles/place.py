@@ -26,6 +26,7 @@ from s3rolefs.roles.profiles import Profiles, ProfileSource
 from s3rolefs.roles.proofs import GivenProof, ProofCommand, ProofFile
 from s3rolefs.roles.reading import is_descriptor
 from s3rolefs.roles.request import RoleRequest
+from s3rolefs.roles.saml import SamlRole
 from s3rolefs.roles.sts import TokenService
 from s3rolefs.roles.validation import has_source
 from s3rolefs.roles.webidentity import WebIdentityRole
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 _TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"
 _SURROUNDINGS = ("Environment", "Ec2InstanceMetadata", "EcsContainer")
 # Sources whose sessions are a role's: AWS calls it chaining when they assume another one.
-_ROLES = (AssumedRole, WebIdentityRole, InstanceSource, ContainerSource)
+_ROLES = (AssumedRole, WebIdentityRole, SamlRole, InstanceSource, ContainerSource)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,8 @@ class Place:
 
     def source(self, role: RoleConfig) -> Source:
         """Return the source whose sessions the mount uses."""
+        if role.role_arn is not None and role.saml_provider_arn is not None:
+            return self._saml(role, request_of(role, role.role_arn), role.saml_provider_arn)
         own = self.environment.get("AWS_ROLE_ARN")
         if role.role_arn is not None and (
             role.web_identity_token_file is not None
@@ -162,17 +165,28 @@ class Place:
 
     def _web_identity(self, role: RoleConfig, request: RoleRequest, *, path: str | None = None) -> Source:
         """Return the source that assumes a role with a token: of an option, `path` or the environment."""
-        proof: Proof
         service = self._service_for(role, request)
-        if role.web_identity_token_process is not None:
-            proof = ProofCommand(role.web_identity_token_process, option="web_identity_token_process")
-        elif role.web_identity_token_file is not None and is_descriptor(role.web_identity_token_file):
-            proof = GivenProof(self.environment.get(PROOF, ""), option="web_identity_token_file")
-        elif (named := path or role.web_identity_token_file) is not None:
-            proof = ProofFile(named, option="web_identity_token_file", is_private=False)
-        else:
+        option = "web_identity_token"
+        proof = self._proof(option, path or role.web_identity_token_file, role.web_identity_token_process)
+        if proof is None:
             proof = ProofFile(self.environment[_TOKEN_FILE], option=_TOKEN_FILE, is_private=False)
         return WebIdentityRole(proof, service, request, provider_id=role.provider_id)
+
+    def _saml(self, role: RoleConfig, request: RoleRequest, provider_arn: str) -> Source:
+        proof = self._proof("saml_assertion", role.saml_assertion_file, role.saml_assertion_process)
+        assert proof is not None  # validate() has seen to it
+        return SamlRole(proof, self._service_for(role, request), request, provider_arn=provider_arn)
+
+    def _proof(self, option: str, path: str | None, command: str | None) -> Proof | None:
+        """Return what reads the token or assertion that options name, None where they name none."""
+        if command is not None:
+            return ProofCommand(command, option=f"{option}_process")
+        if path is None:
+            return None
+        if is_descriptor(path):
+            return GivenProof(self.environment.get(PROOF, ""), option=f"{option}_file")
+        # Kubernetes lets everybody in the container read its tokens.
+        return ProofFile(path, option=f"{option}_file", is_private=option == "saml_assertion")
 
     def _surrounding_source(self, role: RoleConfig, credential_source: str) -> Source:
         """Return what `credential_source`, an option or a profile's setting, names."""

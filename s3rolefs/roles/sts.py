@@ -117,6 +117,23 @@ class TokenService:
             proof="web identity token",
         )
 
+    async def assume_role_with_saml(
+        self, assertion: str, request: RoleRequest, *, provider_arn: str
+    ) -> Snapshot:
+        """Return a session of the role, asked for with an assertion and no signature.
+
+        `assertion` is in base64; session name and tags come from it. Raises `CredentialsError` as
+        `assume_role` does; SESSION_EXPIRED is about the assertion.
+        """
+        parameters = {
+            **request.common_parameters(),
+            "PrincipalArn": provider_arn,
+            "SAMLAssertion": assertion,
+        }
+        return await self._assume_unsigned(
+            request, lambda client: client.assume_role_with_saml(**parameters), proof="SAML assertion"
+        )
+
     async def _assume_unsigned(
         self, request: RoleRequest, call: Callable[[STSClient], Any], *, proof: str
     ) -> Snapshot:

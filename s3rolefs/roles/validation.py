@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from s3rolefs.config import RoleConfig
 
 _TOKENS = ("web_identity_token_file", "web_identity_token_process")
-_SOURCES = ("credentials_file", "profile", "source_profile", "credential_source", *_TOKENS)
+_ASSERTIONS = ("saml_assertion_file", "saml_assertion_process")
+_SOURCES = ("credentials_file", "profile", "source_profile", "credential_source", *_TOKENS, *_ASSERTIONS)
 # What only AssumeRole takes, which is signed.
 _SIGNED_ONLY = (
     *("external_id", "external_id_file", "session_tags", "transitive_tags", "source_identity"),
@@ -45,15 +46,7 @@ def validate(role: RoleConfig) -> None:
             raise UserError(f"no_sign_request means to use no credentials: leave it out, or {named[0]}.")
     if len(named) > 1:
         raise UserError(f"{named[0]} and {named[1]} both name a source of credentials; keep one of them.")
-    token = next((name for name in _TOKENS if getattr(role, name) is not None), None)
-    if token is not None:
-        if role.role_arn is None:
-            raise UserError(f"{token}= needs the role to assume with it: give role_arn=.")
-        for name in _SIGNED_ONLY:
-            if getattr(role, name) not in (None, ()):
-                raise UserError(f"{name}= cannot be used with {token}=: leave it out.")
-    if role.provider_id is not None and token is None:
-        raise UserError("provider_id= is of use only together with web_identity_token_file= or _process=.")
+    _check_proofs(role)
     if role.imdsv1 and role.credential_source == "Environment":
         raise UserError("imdsv1 is of use only for the role of an EC2 instance: leave it out.")
     for name in _NEED_ROLE:
@@ -80,3 +73,25 @@ def validate(role: RoleConfig) -> None:
         arguments.check_mfa_serial(role.mfa_serial)
     if role.mfa_process is not None and not (role.mfa_serial or role.profile or role.source_profile):
         raise UserError("mfa_process= is of use only together with mfa_serial=, or a profile that has one.")
+
+
+def _check_proofs(role: RoleConfig) -> None:
+    """Refuse what does not go together with web identity tokens and SAML assertions."""
+    proof = next((name for name in (*_TOKENS, *_ASSERTIONS) if getattr(role, name) is not None), None)
+    is_saml = proof in _ASSERTIONS
+    if proof is not None and role.role_arn is None:
+        raise UserError(f"{proof}= needs the role to assume with it: give role_arn=.")
+    unusable = () if proof is None else (*_SIGNED_ONLY, *(("role_session_name",) if is_saml else ()))
+    for name in unusable:
+        if getattr(role, name) not in (None, ()):
+            raise UserError(f"{name}= cannot be used with {proof}=: leave it out.")
+    if role.provider_id is not None and proof not in _TOKENS:
+        raise UserError("provider_id= is of use only together with web_identity_token_file= or _process=.")
+    if is_saml and role.saml_provider_arn is None:
+        raise UserError(f"{proof}= needs the provider whose assertions they are: give saml_provider_arn=.")
+    if role.saml_provider_arn is not None:
+        if not is_saml:
+            raise UserError(
+                "saml_provider_arn= needs an assertion: give saml_assertion_file= or saml_assertion_process=."
+            )
+        arguments.check_provider_arn(role.saml_provider_arn)

@@ -112,6 +112,8 @@ def test_relative_paths_count_from_here(tmp_path, monkeypatch):
     ("options", "words"),
     [
         (f"role_arn={ROLE},mfa_serial={ROLE},mfa_process=it's", ["mfa_process", "quote", "not closed"]),
+        (f"role_arn={ROLE},saml_assertion_file=/srv/data/a", ["/srv/data/a", "inside the directory"]),
+        (f"role_arn={ROLE},web_identity_token_file=/srv/data/a", ["/srv/data/a", "inside the directory"]),
         ("policy_file=/srv/data/policy", ["/srv/data/policy", "inside the directory"]),
         ("role_arm=x", ["no option role_arm", "did you mean role_arn?"]),
         ("cache-mem=1M", ["cache_mem", "cache_memory"]),
@@ -145,13 +147,23 @@ def test_what_is_wrong_is_named_with_the_way_out(options, words):
         assert word in sentence
 
 
-@pytest.mark.parametrize("name", ["access_key", "aws-secret-access-key", "session_token", "password"])
-def test_a_literal_secret_is_refused_and_not_repeated(name):
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("access_key", "credentials_file"),
+        ("aws-secret-access-key", "credentials_file"),
+        ("session_token", "credentials_file"),
+        ("password", "credentials_file"),
+        ("web_identity_token", "web_identity_token_file"),
+        ("saml-assertion", "saml_assertion_file"),
+    ],
+)
+def test_a_literal_secret_is_refused_and_not_repeated(name, instead):
     sentence = refusal(f"{name}=AKIAVERYSECRET")
-    assert "credentials_file=PATH" in sentence
+    assert f" {instead}=PATH" in sentence
     assert "AKIAVERYSECRET" not in sentence
     # mount's -s is for options of other systems, not for secrets.
-    assert "credentials_file=PATH" in refusal(f"{name}=AKIAVERYSECRET", sloppy=True)
+    assert f" {instead}=PATH" in refusal(f"{name}=AKIAVERYSECRET", sloppy=True)
 
 
 def test_an_unknown_option_is_named_without_its_value():
