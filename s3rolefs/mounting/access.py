@@ -91,13 +91,14 @@ def ask_blocking(
     Raises `UserError`.
     """
 
-    async def ask() -> T | CredentialsError:
+    async def ask() -> T | CredentialsError | UserError:
         access = build_access(role, store, environment, SystemClock())
         async with trio.open_nursery() as nursery:
             try:
                 await access.start(nursery)
                 return await question(access)
-            except CredentialsError as error:
+            except (CredentialsError, UserError) as error:
+                # Out of the nursery it would come in an ExceptionGroup.
                 return error
             finally:
                 nursery.cancel_scope.cancel()
@@ -105,4 +106,6 @@ def ask_blocking(
     answer = trio.run(ask)
     if isinstance(answer, CredentialsError):
         raise MountFailure(answer.text)
+    if isinstance(answer, UserError):
+        raise answer
     return answer

@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from s3rolefs.errors import UserError
 from s3rolefs.model import GIB, KIB, MIB
@@ -47,7 +48,12 @@ def command(name: str, value: str) -> str:
 
 def url(name: str, value: str) -> str:
     """Return an http or https address without its last slash."""
-    if not re.match(r"https?://[^/@\s]+", value):
+    try:
+        # Reading the port is what finds most mistakes.
+        usable = urlsplit(value).port != 0 and re.match(r"https?://[^/@\s]+", value)
+    except ValueError:
+        usable = None
+    if not usable:
         raise UserError(f"{name}={value} is no address: write http://HOST:PORT or https://HOST[:PORT].")
     return value.rstrip("/")
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
+
+from s3rolefs.errors import UserError
+from s3rolefs.mounting.checkup import Checkup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -40,11 +44,32 @@ async def status(access: Access) -> Answer:
     }
 
 
+async def credentials(access: Access) -> Answer:
+    """Return the session itself, in the form that `credential_process` of AWS's tools expects.
+
+    Source of the form: AWS SDKs and Tools Reference Guide, "Process credential provider".
+    """
+    if access.broker is None:
+        raise UserError("There are no credentials to give: requests are not signed (no_sign_request).")
+    session = await access.broker.get()
+    answer = {
+        "Version": 1,
+        "AccessKeyId": session.access_key_id,
+        "SecretAccessKey": session.secret_access_key,
+    }
+    if session.session_token is not None:
+        answer["SessionToken"] = session.session_token
+    if session.expires_at is not None:
+        answer["Expiration"] = datetime.fromtimestamp(session.expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return answer
+
+
 # What can be asked of options alone, too, before anything is mounted.
 QUESTIONS: Mapping[str, Callable[[Access], Awaitable[Answer]]] = {
     "whoami": whoami,
     "refresh": refresh,
     "status": status,
+    "credentials": credentials,
 }
 
 
@@ -62,7 +87,9 @@ class Views:
         return {
             "whoami": partial(whoami, self.access),
             "refresh": partial(refresh, self.access),
+            "credentials": partial(credentials, self.access),
             "status": self.status,
+            "check": self.check,
         }
 
     async def status(self) -> Answer:
@@ -74,3 +101,7 @@ class Views:
             "requests": dict(self.client.counts),
             "unsent": [asdict(unsent) for unsent in self.filesystem.unsent()],
         }
+
+    async def check(self) -> Answer:
+        """Return whether the mount could be made again now, step by step."""
+        return (await Checkup(self.config, self.access, self.client).run()).as_json()

@@ -74,6 +74,11 @@ class S3Client:
         """End all requests and threads; never hangs."""
         await self._pool.aclose()
 
+    @property
+    def clock_error_seconds(self) -> float | None:
+        """Return how far this machine's clock is ahead of the service's (None: no answer told yet)."""
+        return self._exchange.clock_error_seconds
+
     async def capabilities(self) -> Capabilities:
         """Return what is known of the service's conditional writes so far."""
         return await self._writer.capabilities()

@@ -106,12 +106,20 @@ class Exchange:
         self._endpoint: Endpoint | None = None
         self._finding = trio.Lock()
         self._skew_seconds = 0.0
+        self._dated = ("", 0.0)  # the latest answer's Date, and our own clock then
         self._worked_generation = -1
         self._bucket_seen = False
 
     def server_seconds(self) -> float:
         """Return the time since the epoch by the service's clock, as far as it is known."""
         return self._clock.wall_seconds() + self._skew_seconds
+
+    @property
+    def clock_error_seconds(self) -> float | None:
+        """Return how far this machine's clock is ahead of the service's latest answer (None: unknown)."""
+        date, at_seconds = self._dated
+        date_ns = parse_http_date(date)
+        return at_seconds - date_ns / 1e9 if date_ns else None
 
     async def endpoint(self) -> Endpoint:
         """Return where the bucket is, as far as it is known by now."""
@@ -157,6 +165,7 @@ class Exchange:
             log.debug("%s %r: %s", request.kind, request.key, failure.message)
             await self._retry_or_raise(effort, attempt, failure)
             return None
+        self._dated = (answer.headers.get("date", ""), self._clock.wall_seconds())
         effort.maybe_done |= answer.repeated
         if log.isEnabledFor(logging.DEBUG):
             took_ms = (time.monotonic() - started_at) * 1000

@@ -73,7 +73,7 @@ class Loopback:
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_PUT = do_POST = _serve  # noqa: N815 - the names are http.server's
+            do_GET = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815 - the names are http.server's
 
             def log_message(self, *_arguments):
                 pass
