@@ -40,10 +40,12 @@ async def output_of(command: str, *, option: str, largest_bytes: int) -> str:
         sentence = f"{name} did not end within {_LIMIT_SECONDS:g} s."
         raise CredentialsError(Reason.UNREACHABLE, sentence) from None
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with trio.CancelScope(shield=True):
-            await process.wait()
+        # One that ended by itself may have left a helper behind on purpose, such as an agent.
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with trio.CancelScope(shield=True):
+                await process.wait()
     if status:
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         raise CredentialsError(Reason.UNREACHABLE, f"{name} {how}: run it by hand to see why.")

@@ -95,11 +95,11 @@ class InstanceSource:
         try:
             listed = self._ask(_ROLES_PATH)
             if listed.status == 404:
-                raise CredentialsError(
-                    Reason.SESSION_MISSING,
+                sentence = (
                     "No role is attached to this instance: attach an instance profile "
-                    "(aws ec2 associate-iam-instance-profile), or name another source.",
+                    "(aws ec2 associate-iam-instance-profile), or name another source."
                 )
+                raise CredentialsError(Reason.SESSION_MISSING, self._in_context(sentence))
             role = self._text(listed).strip().split("\n")[0].strip()
             if not _ROLE_NAME.fullmatch(role):
                 raise self._unusable("it lists no role")
@@ -140,7 +140,7 @@ class InstanceSource:
         if reply.status == 200:
             return reply.text
         if reply.status == 403:
-            raise self._refusal("it forbids access; is it switched off (HttpEndpoint) or behind a filter?")
+            raise self._refusal("it forbids access; it is switched off (HttpEndpoint), or filtered")
         if reply.status == 401:
             raise self._unusable("it demands a token (IMDSv2), and takes none of its own")
         raise self._unusable(f"it answered with status {reply.status}")
@@ -191,4 +191,8 @@ class InstanceSource:
 
     def _refusal(self, why: str) -> CredentialsError:
         sentence = f"The metadata service at {self._endpoint} gives no session: {why}."
-        return CredentialsError(Reason.ROLE_REFUSED, sentence)
+        return CredentialsError(Reason.ROLE_REFUSED, self._in_context(sentence))
+
+    def _in_context(self, sentence: str) -> str:
+        """Return a sentence for whoever may not even know that the metadata service was asked."""
+        return sentence if self._otherwise is None else f"{self._otherwise} {sentence}"

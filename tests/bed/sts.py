@@ -1,7 +1,8 @@
 """Stand in for AWS's STS where radosgw's and moto's check too little; the sessions may be real ones.
 
-For each action a judge looks at the request and returns the ARN of the session, or raises
-`RefusedError`. Requests with web identities and SAML assertions must not be signed.
+For each action a judge looks at the request (its parameters, and as "signer" the access key that
+signed it) and returns the ARN of the session, or raises `RefusedError`. Requests with web identities
+and SAML assertions must not be signed.
 """
 
 from __future__ import annotations
@@ -44,9 +45,12 @@ class StrictSts(Loopback):
         self.sessions = sessions
         self.judges: dict[str, Callable[[dict[str, str]], str]] = {}
         self.requests: list[dict[str, str]] = []
+        self.issued: dict[str, tuple[str, float]] = {}  # access key: the role's ARN, the moment
 
     def answer(self, asked: Asked) -> Said:
         form = {name: values[0] for name, values in parse_qs(asked.text).items()}
+        authorization = asked.headers.get("authorization", "")
+        form["signer"] = authorization.partition("Credential=")[2].partition("/")[0]
         self.requests.append(form)
         try:
             return self._judge(asked, form)
@@ -58,9 +62,10 @@ class StrictSts(Loopback):
         action = form.get("Action", "")
         if action not in self.judges:
             raise RefusedError("InvalidAction", f"Could not find operation {action}")
-        if (action == "AssumeRole") != ("authorization" in asked.headers):
+        if (action == "AssumeRole") != bool(form["signer"]):
             raise RefusedError("SignatureDoesNotMatch", "signed, or not signed, against the rule", status=403)
         arn = self.judges[action](form)
         keys, expires_at = self.sessions()
+        self.issued[keys.access_key] = form["RoleArn"], self.now()
         expiration = datetime.fromtimestamp(expires_at, UTC).isoformat()
         return Said(text=SUCCESS.format(action=action, arn=escape(arn), keys=keys, expiration=expiration))

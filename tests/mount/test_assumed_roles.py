@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.bed.mounts import LIMIT_SECONDS, PROGRAM, run
+from tests.bed.patience import read_until
 from tests.bed.sessions import RoleSessions
 from tests.bed.sts import RefusedError, StrictSts
 
 EVERYTHING = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
 SERIAL = "arn:aws:iam::111122223333:mfa/ada"
 ROLE = "arn:aws:iam::111122223333:role/data"
+MIDDLE_SECONDS = 3
 
 
 def test_a_session_policy_takes_away_what_the_role_may(role_place, bucket, make_role, tmp_path):
@@ -94,3 +96,42 @@ def test_a_wrong_code_and_no_terminal_are_told(role_place, bucket, sts):
     assert result.returncode == 32
     assert "mfa_process=COMMAND" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.timeout(120)
+def test_a_chain_of_three_roles_whose_middle_expires_first(
+    role_place, bucket, radosgw, visitor, make_role, monkeypatch, tmp_path
+):
+    """radosgw lets no role assume a role, so a stand-in checks who signs; S3 sees real sessions."""
+    hops = {f"{ROLE}2": f"{ROLE}1", f"{ROLE}3": f"{ROLE}2"}
+
+    def judge(form):
+        role_arn = form["RoleArn"]
+        if role_arn in hops:
+            signer, since = sts.issued[form["signer"]]
+            if sts.now() > since + MIDDLE_SECONDS:
+                raise RefusedError("ExpiredToken", "The security token has expired", status=403)
+            assert signer == hops[role_arn]
+        else:
+            assert form["signer"] == visitor.access_key
+        return f"arn:aws:sts::111122223333:assumed-role/{role_arn.rpartition('/')[2]}/x"
+
+    config = tmp_path / "config"
+    config.write_text(
+        f"[profile top]\nrole_arn = {ROLE}3\nsource_profile = middle\n"
+        f"[profile middle]\nrole_arn = {ROLE}2\nsource_profile = low\n"
+        f"[profile low]\nrole_arn = {ROLE}1\ncredential_source = Environment\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", visitor.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", visitor.secret_key)
+    with StrictSts(RoleSessions(radosgw, visitor, make_role(EVERYTHING), seconds=8)) as sts:
+        sts.judges["AssumeRole"] = judge
+        options = {"profile": "top", "credentials_file": None, "sts_endpoint": sts.url}
+        with role_place.mounted(f"s3://{bucket}", **options) as mount:
+            path = mount.path / "watched"
+            path.write_bytes(b"still here")
+            read_until(lambda: len(sts.requests) >= 12, path)
+            role = mount.ask("status")["role"]
+    assert (role["failures"], role["longest_wait_seconds"] <= 0.1) == (0, True)
+    assert role["source"] == f"{ROLE}3 assumed with {ROLE}2 assumed with {ROLE}1 assumed with the environment"

@@ -1,6 +1,7 @@
 """A mount that lives on tokens of an identity provider, rotated under it while old ones are refused."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -82,12 +83,15 @@ def test_rotated_tokens_keep_a_mount_alive_that_kubernetes_configured(
 def test_a_token_from_a_descriptor(role_place, bucket, sts, oidc):
     options = {"role_arn": ROLE, "credentials_file": None, "sts_endpoint": sts.url}
     command = role_place.command(f"s3://{bucket}", web_identity_token_file="/dev/fd/0", **options)
+    mount = None
     try:
         run("sh", "-c", 'token=$1; shift; printf %s "$token" | "$@"', "sh", oidc.token(), *command)
         mount = role_place.find()
         (mount.path / "a").write_bytes(b"x")
+        for name in ("environ", "cmdline"):
+            assert b"eyJ" not in Path(f"/proc/{mount.pid}/{name}").read_bytes()
     finally:
-        role_place.clear(mount.pid)
+        role_place.clear(mount.pid if mount else None)
 
 
 def test_a_refused_token_is_told_in_the_services_words(role_place, bucket, sts, oidc, tmp_path):

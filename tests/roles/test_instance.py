@@ -212,6 +212,15 @@ async def test_an_instance_without_a_role_is_told(sessions):
     assert "aws ec2 associate-iam-instance-profile" in error.message
 
 
+@pytest.mark.parametrize("role", [None, "data"])
+async def test_whoever_named_no_source_is_told_both(sessions, role):
+    with InstanceMetadata(sessions, role=role) as service:
+        service.is_v1 = role is not None
+        error = await refusal(source(service, otherwise="Name a source."))
+    assert error.message.startswith("Name a source. ")
+    assert ("imdsv1" if role else "No role is attached") in error.message
+
+
 async def test_a_service_that_hangs_is_given_up(service, monkeypatch):
     monkeypatch.setattr(instance, "_LIMIT_SECONDS", 0.3)
     service.swallows_tokens = True

@@ -88,6 +88,7 @@ async def test_everything_the_guide_names_reaches_sts_unsigned(sts, file, tmp_pa
     assert sts.requests[0] == {
         "Action": "AssumeRoleWithSAML",
         "Version": "2011-06-15",
+        "signer": "",
         "RoleArn": ROLE,
         "PrincipalArn": PROVIDER,
         "SAMLAssertion": file.read_text(),

@@ -81,6 +81,7 @@ async def test_everything_the_guide_names_reaches_sts_unsigned(sts, token_file, 
     assert sts.requests[0] == {
         "Action": "AssumeRoleWithWebIdentity",
         "Version": "2011-06-15",
+        "signer": "",
         "RoleArn": ROLE,
         "RoleSessionName": "app1",
         "WebIdentityToken": token_file.read_text().strip(),
