@@ -203,6 +203,7 @@ class Server:
                     stopped_at = trio.current_time()
                 elif trio.current_time() > stopped_at + _SECOND_WISH_SECONDS:
                     _log.info("stopping at once: what is unsent is kept instead of sent")
+                    self._drain_by = trio.current_time()
                     self._drain_scope.cancel()
 
     async def _stop(self, filesystem: FileSystem) -> None:
@@ -224,10 +225,13 @@ class Server:
         await trio.to_thread.run_sync(partial(kernel.unmount_blocking, self._config.mountpoint, lazy=lazy))
 
     async def _drain(self, filesystem: FileSystem) -> list[Unsent]:
-        """Send what is unsent, within stop_timeout of the first call; return what was kept."""
+        """Send what is unsent, within stop_timeout of the first call; return what was kept.
+
+        Called twice where open files hold the end up: what was written meanwhile comes second.
+        """
         if self._drain_by is None:
             self._drain_by = trio.current_time() + self._config.stop_timeout_seconds
-        with self._drain_scope:
+        with trio.CancelScope() as self._drain_scope:
             return await filesystem.drain(max(0.0, self._drain_by - trio.current_time()))
         return await filesystem.drain(0.0)
 
