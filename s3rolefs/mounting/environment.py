@@ -36,6 +36,7 @@ _KEPT = re.compile(
     r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|AWS_\w+"
     r"|(HTTP|HTTPS|ALL|NO)_PROXY|(http|https|all|no)_proxy"
 )
+_PROXY = re.compile(r"(http|https|all)_proxy", re.IGNORECASE)
 _SECRET = re.compile(r".*(SECRET|PASSWORD|BEARER).*|.*_TOKEN")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -51,7 +52,11 @@ def clean_environment(environ: Mapping[str, str], keep: Iterable[str] = ()) -> d
             f"pass_env must not name {min(secret)}: its value would stand in /proc. "
             "Credentials from the environment are handed over by themselves."
         )
-    kept = {name: value for name, value in environ.items() if name in named or _is_harmless(name)}
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name in named or (_is_harmless(name) and not _holds_password(name, value))
+    }
     kept.setdefault("PATH", _PATH)
     if "HOME" not in kept:
         try:
@@ -63,8 +68,21 @@ def clean_environment(environ: Mapping[str, str], keep: Iterable[str] = ()) -> d
 
 def secrets_of(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that are handed over on the descriptor."""
-    return {name: environ[name] for name in SECRET_VARIABLES if name in environ}
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in SECRET_VARIABLES or _holds_password(name, value)
+    }
+
+
+def proxies_of(secrets: Mapping[str, str]) -> dict[str, str]:
+    """Return the addresses of proxies among what was handed over: those with a password."""
+    return {name: value for name, value in secrets.items() if _PROXY.fullmatch(name)}
 
 
 def _is_harmless(name: str) -> bool:
     return bool(_KEPT.fullmatch(name)) and name not in SECRET_VARIABLES and not _SECRET.fullmatch(name)
+
+
+def _holds_password(name: str, value: str) -> bool:
+    return bool(_PROXY.fullmatch(name)) and "@" in value

@@ -24,6 +24,7 @@ from s3rolefs.fuse import kernel, session
 from s3rolefs.fuse.operations import Operations
 from s3rolefs.mounting import control, mounttable
 from s3rolefs.mounting.access import build_access
+from s3rolefs.mounting.environment import proxies_of
 from s3rolefs.mounting.readiness import ask_bucket
 from s3rolefs.mounting.refusals import refusal_of
 from s3rolefs.mounting.views import Views
@@ -51,6 +52,8 @@ class Server:
 
     def __init__(self, handover: Handover, report_ready: Callable[[], None]) -> None:
         self._config = handover.config
+        # botocore looks for proxies nowhere else; /proc shows only what a process began with.
+        os.environ.update(proxies_of(handover.secrets))
         self._environment = {**os.environ, **handover.secrets}
         self._report_ready = report_ready
         self._notifier = sdnotify.SystemdNotifier()

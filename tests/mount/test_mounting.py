@@ -110,7 +110,12 @@ class Foreground:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "NOTIFY_SOCKET": self.address, "AWS_SECRET_ACCESS_KEY": "hush-hush"},
+            env={
+                **os.environ,
+                "NOTIFY_SOCKET": self.address,
+                "AWS_SECRET_ACCESS_KEY": "hush-hush",
+                "https_proxy": "http://me:hush-hush@127.0.0.1:9",
+            },
         )
 
     def __enter__(self):

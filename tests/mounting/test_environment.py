@@ -6,12 +6,13 @@ import pwd
 import pytest
 
 from s3rolefs.errors import UserError
-from s3rolefs.mounting.environment import clean_environment, secrets_of
+from s3rolefs.mounting.environment import clean_environment, proxies_of, secrets_of
 
 SECRETS = {
     "AWS_ACCESS_KEY_ID": "AKIAX",
     "AWS_SECRET_ACCESS_KEY": "secret",
     "AWS_SESSION_TOKEN": "token",
+    "HTTPS_PROXY": "http://me:secret@proxy:1",
 }
 HARMLESS = {
     "PATH": "/bin",
@@ -33,7 +34,9 @@ def test_only_what_is_harmless_is_kept():
 
 
 def test_secrets_are_handed_over():
-    assert secrets_of({**SECRETS, **HARMLESS}) == SECRETS
+    secrets = secrets_of({**SECRETS, **HARMLESS})
+    assert secrets == SECRETS
+    assert set(proxies_of(secrets)) == {"HTTPS_PROXY"}
 
 
 def test_named_variables_are_kept():
