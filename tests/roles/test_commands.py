@@ -37,6 +37,21 @@ async def test_words_are_split_as_a_shell_does_but_there_is_no_shell():
     assert await output_of("echo 'a  b' $HOME ; x") == "a  b $HOME ; x"
 
 
+@pytest.fixture
+def typed_ahead():
+    """Something waits on our own stdin."""
+    ours, theirs = os.pipe()
+    before = os.dup(0)
+    os.dup2(ours, 0)
+    os.write(theirs, b"typed")
+    os.close(theirs)
+    yield
+    os.dup2(before, 0)
+    os.close(before)
+    os.close(ours)
+
+
+@pytest.mark.usefixtures("typed_ahead")
 async def test_it_has_no_input():
     assert await output_of(python("import sys; print(repr(sys.stdin.read()))")) == "''"
 
