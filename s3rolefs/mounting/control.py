@@ -33,6 +33,7 @@ _CREDENTIALS = struct.Struct("3i")
 _LINE_LIMIT_BYTES = 1 << 20
 _REQUEST_LIMIT_SECONDS = 10.0
 _ANSWER_LIMIT_SECONDS = 60.0
+_MOST_ATTEMPTS = 10
 
 
 def socket_directories(owner: int) -> list[Path]:
@@ -163,21 +164,37 @@ async def _answer(line: bytes, handlers: Mapping[str, Handler]) -> Answer:
 
 @contextmanager
 def _listener(device: str) -> Iterator[trio.socket.SocketType]:
-    path = _private_directory() / _socket_name(device)
-    _sweep(path.parent)
-    # The number was free for this mount to get, so a socket of that name is a dead one's.
-    path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(path))
+        path = _listen(listener, _socket_name(device))
+        ours = path.lstat().st_ino
         try:
-            path.chmod(0o600)
-            listener.listen(8)
             yield trio.socket.from_stdlib_socket(listener)
         finally:
-            path.unlink(missing_ok=True)
             with suppress(OSError):
+                # Once unmounted, the number may be another mount's already, and the name with it.
+                if path.lstat().st_ino == ours:
+                    path.unlink()
                 # Other mounts may have theirs in it.
                 path.parent.rmdir()
+
+
+def _listen(listener: socket.socket, name: str) -> Path:
+    """Listen, and only then take the name: other mounts remove sockets that nobody listens on."""
+    for _ in range(_MOST_ATTEMPTS):
+        directory = _private_directory()
+        _sweep(directory)
+        hidden = directory / f"{name}.{os.getpid()}"
+        hidden.unlink(missing_ok=True)
+        try:
+            listener.bind(str(hidden))
+        except FileNotFoundError:
+            # A mount that ended has just taken the empty directory away.
+            continue
+        hidden.chmod(0o600)
+        listener.listen(8)
+        # The number was free for this mount to get, so a socket of that name is a dead one's.
+        return hidden.rename(directory / name)
+    raise SystemFailure("There is no private place for the control socket: its directory vanishes again.")
 
 
 def _private_directory() -> Path:

@@ -111,6 +111,29 @@ async def test_sockets_of_dead_mounts_are_removed_and_those_of_living_ones_kept(
     nursery.cancel_scope.cancel()
 
 
+async def test_a_mount_that_got_the_number_meanwhile_keeps_its_socket(nursery, place):
+    async with trio.open_nursery() as first:
+        await first.start(control.serve_control, DEVICE, {})
+        await nursery.start(control.serve_control, DEVICE, HANDLERS)
+        first.cancel_scope.cancel()
+    assert [path.name for path in place.iterdir()] == ["0-999999.sock"]
+    assert await ask("status") == {"state": "fresh"}
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_directory_that_is_taken_away_is_made_again(nursery, place, monkeypatch):
+    sweep = control._sweep
+
+    def swept_away(directory):
+        monkeypatch.setattr(control, "_sweep", sweep)
+        directory.rmdir()
+
+    monkeypatch.setattr(control, "_sweep", swept_away)
+    await nursery.start(control.serve_control, DEVICE, HANDLERS)
+    assert await ask("status") == {"state": "fresh"}
+    nursery.cancel_scope.cancel()
+
+
 async def test_a_directory_of_somebody_else_is_not_used(place, tmp_path, monkeypatch):
     place.symlink_to(tmp_path)
     with pytest.raises(SystemFailure, match="no private place"):
