@@ -18,6 +18,7 @@ from s3rolefs.model import Key
 from s3rolefs.mounting.access import build_access
 from s3rolefs.mounting.findings import STEPS, Finding, Outcome, Report
 from s3rolefs.mounting.grants import ACTIONS, advice_for, lasting_principal
+from s3rolefs.mounting.promises import weaker_promise
 from s3rolefs.mounting.refusals import refusal_of
 from s3rolefs.s3.client import S3Client
 from s3rolefs.s3.store import ObjectAttributes
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
     from s3rolefs.model import ObjectInfo
     from s3rolefs.mounting.access import Access
 
-# Below what a command waits for the answer of a running mount.
-_LIMIT_SECONDS = 45.0
-# One request of a check that stands alone; a mount's own requests have its io_timeout.
+# Below what a command waits for the answer of a running mount, whose requests have its io_timeout.
+_LIMIT_SECONDS = 30.0
+# One request of a check that stands alone.
 _REQUEST_SECONDS = 10.0
 _CANDIDATES = 20
 _PROBE = b"A check of s3rolefs; it may be deleted.\n"
-_NO_ETAG = "0" * 32
 
 _DENIALS = frozenset({"AccessDenied", "Forbidden", ""})
 _KEY_CODES = frozenset(
@@ -78,20 +78,18 @@ class Checkup:
         self._found: dict[str, Finding] = {}
         self._advice: list[str] = []
         self._arn: str | None = None
+        self._is_versioned = False
         self._key = Key(f"{config.store.prefix}.s3rolefs-check-{uuid.uuid4().hex}")
 
     async def run(self) -> Report:
-        """Return what was found, within a minute."""
-        rest = "not tried, because of what is said above."
-        with trio.move_on_after(_LIMIT_SECONDS) as limit:
+        """Return what was found, within a minute; never raises for what the services say."""
+        with trio.move_on_after(_LIMIT_SECONDS):
             if await self._ask_for_session():
                 await self._ask_bucket()
-        if limit.cancelled_caught:
-            rest = f"not tried: the answers before took longer than {_LIMIT_SECONDS:g} s."
         self._look_at_clock()
         for step in STEPS:
             if step not in self._found:
-                self._note(step, Outcome.UNTRIED, rest)
+                self._note(step, Outcome.UNTRIED, "not tried, because of what is said above.")
         return Report(
             source=self._config.source,
             principal=self._arn,
@@ -117,6 +115,9 @@ class Checkup:
             session = access.broker.peek()
             self._arn = session.arn if session else None
             return session is not None
+        except trio.Cancelled:
+            self._note("source", Outcome.FAILS, "no answer came in time.")
+            raise
         except UserError as error:
             self._note("sts", Outcome.UNTRIED, error.sentence)
         self._note("source", Outcome.WORKS, f"{access.broker.source.describe()}.")
@@ -194,20 +195,28 @@ class Checkup:
         return None if self._found["list"].outcome is Outcome.FAILS else objects
 
     async def _put_and_delete(self, found: Sequence[ObjectInfo]) -> None:
-        attributes = ObjectAttributes()
         try:
-            if not await self._works("put", self._client.put(self._key, _PROBE, attributes)):
+            if not await self._works("put", self._put()):
                 await self._read_one_of(found)
                 return
             await self._works("get", self._client.get(self._key, [memoryview(bytearray(1))]))
-            await self._try_conditions(attributes)
+            await self._try_conditions()
         finally:
             # Also after a put whose answer was lost, and when the time is over.
             with trio.move_on_after(_REQUEST_SECONDS, shield=True):
                 await self._works("delete", self._client.delete(self._key))
-            if self._found["delete"].outcome is not Outcome.WORKS:
-                said = self._found["delete"].sentence
-                self._note("delete", Outcome.FAILS, f"{self._key} had to be left in the bucket: {said}")
+            deleted = self._found["delete"]
+            if deleted.outcome is not Outcome.WORKS:
+                self._note(
+                    "delete", Outcome.FAILS, f"{self._key} had to be left in the bucket: {deleted.sentence}"
+                )
+            elif self._is_versioned:
+                kept = f"(the bucket keeps versions, those of {self._key}, too)"
+                self._note("delete", Outcome.WORKS, f"{deleted.sentence.rstrip('.')} {kept}.")
+
+    async def _put(self) -> None:
+        stored = await self._client.put(self._key, _PROBE, ObjectAttributes())
+        self._is_versioned = stored.version_id is not None
 
     async def _put_nothing(self) -> None:
         """Ask for what writing needs without writing: S3 looks at rights before it looks for the upload."""
@@ -225,48 +234,16 @@ class Checkup:
             return
         await self._works("get", self._client.get(info.key, [memoryview(bytearray(1))]))
 
-    async def _try_conditions(self, attributes: ObjectAttributes) -> None:
-        """Try two writes that the service must refuse, then look what is known of the others."""
+    async def _try_conditions(self) -> None:
         try:
-            creates = not await self._is_stored(attributes, if_none_match=True)
-            replaces = not await self._is_stored(attributes, if_match=_NO_ETAG)
+            weaker = await weaker_promise(self._client, self._key, _PROBE)
         except FileSystemError as error:
             self._note("conditions", Outcome.UNTRIED, f"not known: {error.message or error}")
             return
-        known = await self._client.capabilities()
-        weaker = []
-        if not known.put_honours_conditions:
-            weaker.append("for every file")
-        elif not (creates and replaces):
-            header = "If-Match" if creates else "If-None-Match"
-            weaker.append(f"not even just before, because the service ignores {header}, for every file")
-        else:
-            if not known.complete_honours_conditions:
-                weaker.append("for files sent in parts")
-            if not known.copy_honours_target_condition:
-                weaker.append("for renamed files")
-        if not weaker:
+        if weaker is None:
             self._note("conditions", Outcome.WORKS, "no write replaces what somebody else wrote meanwhile.")
-            return
-        self._note(
-            "conditions",
-            Outcome.WEAKER,
-            "whether somebody else wrote meanwhile is looked at just before the write, not together with "
-            f"it, {' and '.join(weaker)}: the service does not promise more.",
-        )
-
-    async def _is_stored(
-        self, attributes: ObjectAttributes, *, if_match: str | None = None, if_none_match: bool = False
-    ) -> bool:
-        try:
-            await self._client.put(
-                self._key, _PROBE, attributes, if_match=if_match, if_none_match=if_none_match
-            )
-        except StoreError as error:
-            if error.reason is not Reason.PRECONDITION:
-                raise
-            return False
-        return True
+        else:
+            self._note("conditions", Outcome.WEAKER, weaker)
 
     async def _works(self, step: str, request: Awaitable[object]) -> bool:
         """Make a request and note how it went."""
@@ -281,6 +258,9 @@ class Checkup:
             if error.reason is not Reason.ARCHIVED:
                 self._note(step, Outcome.FAILS, refusal_of(error, self._config).sentence)
                 return False
+        except trio.Cancelled:
+            self._note(step, Outcome.FAILS, "no answer came in time.")
+            raise
         except UserError as error:
             # An endpoint that is none shows with the first request.
             self._note(step, Outcome.FAILS, error.sentence)

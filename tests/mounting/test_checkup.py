@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from s3rolefs.mounting import checkup
 from s3rolefs.mounting.checkup import check_blocking
 from s3rolefs.mounting.options import parse_mount
 from s3rolefs.s3.endpoints import Endpoint
@@ -29,14 +30,20 @@ class Sts(Loopback):
 
 
 class CarefulS3(Loopback):
-    """Hold one object at most, and honour conditions; answer listings with `denied`, if there is one."""
+    """Hold one object at most, and honour conditions.
 
-    def __init__(self, denied=""):
+    Listings are answered with `denied`, if there is one; requests of the method `silent` are not.
+    """
+
+    def __init__(self, denied="", silent=""):
         super().__init__()
         self.denied = denied
+        self.silent = silent
         self.holds = False
 
     def answer(self, asked):
+        if asked.method == self.silent:
+            return None
         conditions = {"if-match", "if-none-match"} & set(asked.headers)
         if asked.method == "GET" and "list-type=2" in asked.path:
             if self.denied:
@@ -111,6 +118,19 @@ def test_what_aws_says_of_a_denial_is_repeated():
         report, found = check("s3://bucket", f"no_sign_request,endpoint_url={server.url}")
     assert report.usable
     assert found["list"] == ("denied", f"s3:ListBucket is denied below s3://bucket/ ({said}).")
+
+
+def test_a_service_that_falls_silent(monkeypatch):
+    monkeypatch.setattr(checkup, "_LIMIT_SECONDS", 1.0)
+    with CarefulS3(silent="PUT") as server:
+        report, found = check("s3://bucket", f"no_sign_request,endpoint_url={server.url}")
+        # The put may have taken effect: so what it put is deleted all the same.
+        assert [asked.method for asked in server.asked] == ["GET", "DELETE", "PUT", "DELETE"]
+        assert server.asked[2].path.partition("?")[0] == server.asked[3].path
+    assert not report.usable
+    assert found["put"] == ("fails", "no answer came in time.")
+    assert found["delete"][0] == "works"
+    assert found["get"][0] == "untried"
 
 
 def test_an_endpoint_that_is_none():
