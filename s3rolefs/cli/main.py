@@ -68,6 +68,9 @@ def _with_command(arguments: list[str]) -> list[str]:
 def _run(arguments: list[str], name: str) -> int:
     try:
         result = s3rolefs.main(arguments, prog_name=name, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return _USAGE_STATUS
     except click.ClickException as error:
         sentence = error.format_message()
         return _complain(name, sentence if sentence.endswith(".") else f"{sentence}.", _USAGE_STATUS)

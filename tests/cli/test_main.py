@@ -72,6 +72,12 @@ def test_help_lists_commands_and_options(monkeypatch, capsys):
     assert "renew=" not in out
 
 
+def test_nothing_asked_shows_the_help_as_it_is(monkeypatch, capsys):
+    status, out, err = run(monkeypatch, capsys, "s3rolefs")
+    assert (status, out) == (1, "")
+    assert err.startswith("Usage: s3rolefs")
+
+
 def test_version(monkeypatch, capsys):
     assert run(monkeypatch, capsys, "mount.s3rolefs", "-V")[1].strip() == f"s3rolefs, version {__version__}"
 
