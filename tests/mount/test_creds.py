@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import time
 from datetime import datetime
 
@@ -10,6 +11,7 @@ import pytest
 from botocore.config import Config
 
 from tests.bed.mounts import PROGRAM, as_user, run
+from tests.bed.patience import wait_until
 from tests.bed.radosgw import REGION
 
 ALONE = {"spool_dir": None, "mount_wait": None, "stop_timeout": None}
@@ -93,6 +95,25 @@ def test_what_is_refused(role_place, bucket):
     said = creds("-o", role_place.options(**ALONE), check=False)
     assert (said.returncode, said.stdout) == (32, "")
     assert str(role_place.credentials) in said.stderr
+
+
+def test_the_log_shows_nothing_of_what_is_given(role_place, make_role, bucket, tmp_path):
+    log = tmp_path / "log"
+    options = {"role_arn": make_role(everything_in(bucket)), "log_level": "debug"}
+    command = [*role_place.command(f"s3://{bucket}", **options), "--foreground"]
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
+    try:
+        wait_until(lambda: "is mounted on" in log.read_text(), 30)
+        given = json.loads(creds(role_place.directory).stdout)
+        run(PROGRAM, "check", role_place.directory)
+    finally:
+        process.terminate()
+        process.wait(30)
+    text = log.read_text()
+    assert "PUT" in text
+    assert given["SecretAccessKey"] not in text
+    assert given["SessionToken"] not in text
 
 
 def test_other_users_get_nothing(place, bucket):
