@@ -31,9 +31,20 @@ PREFERRED_IO_BYTES = 1024 * 1024
 # Said to be free: as much as statfs can say without overflowing what old tools compute with (1 EiB).
 _FREE_BLOCKS = 2**60 // PREFERRED_IO_BYTES
 _NAME_LIMIT_BYTES = 255
-# What programs ask about all day; a log line each would hide the rest.
+# Answers about names and about what S3 cannot hold, which programs try all day: a line each would hide the rest.
 _QUIET = frozenset(
-    (Reason.NOT_FOUND, Reason.EXISTS, Reason.NOT_EMPTY, Reason.NOT_DIRECTORY, Reason.IS_DIRECTORY)
+    (
+        Reason.NOT_FOUND,
+        Reason.EXISTS,
+        Reason.NOT_EMPTY,
+        Reason.NOT_DIRECTORY,
+        Reason.IS_DIRECTORY,
+        Reason.NOT_PERMITTED,
+        Reason.NAME_TOO_LONG,
+        Reason.NAME_UNREPRESENTABLE,
+        Reason.INVALID,
+        Reason.READ_ONLY,
+    )
 )
 _RENAME_NOREPLACE = 1
 _DOTS = (pyfuse3.FileNameT(b"."), pyfuse3.FileNameT(b".."))
@@ -303,17 +314,19 @@ def _opened(handle: FileHandle, flags: int) -> pyfuse3.FileInfo:
 
 
 def _log_failure(operation: str, error: FileSystemError) -> None:
-    if isinstance(error, StoreError):
+    name = errno.errorcode.get(error.reason.errno, str(error.reason.errno))
+    if isinstance(error, StoreError) and error.operation:
+        answer = f"status {error.status}, code {error.code or '-'}" if error.status else "no answer"
+        request_id = f", request id {error.request_id}" if error.request_id else ""
         log.warning(
-            "%s: %s (%s of %r: status %d, code %s, request id %s): %s",
+            "%s: %s (%s of %r: %s%s): %s",
             operation,
-            errno.errorcode.get(error.reason.errno, error.reason.errno),
+            name,
             error.operation,
             error.key,
-            error.status,
-            error.code or "-",
-            error.request_id or "-",
+            answer,
+            request_id,
             error.message,
         )
     else:
-        log.warning("%s: %s: %s", operation, errno.errorcode.get(error.reason.errno), error)
+        log.warning("%s: %s: %s", operation, name, error)
