@@ -31,7 +31,7 @@ PREFERRED_IO_BYTES = 1024 * 1024
 # Said to be free: as much as statfs can say without overflowing what old tools compute with (1 EiB).
 _FREE_BLOCKS = 2**60 // PREFERRED_IO_BYTES
 _NAME_LIMIT_BYTES = 255
-# Answers about names and about what S3 cannot hold, which programs try all day: a line each would hide the rest.
+# Answers about names and what S3 cannot hold, which programs try all day: a line each would hide the rest.
 _QUIET = frozenset(
     (
         Reason.NOT_FOUND,
