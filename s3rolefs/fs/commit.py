@@ -54,17 +54,18 @@ class Committer:
         self._table = table
         self._background = background
         self._clock = clock
-        self._spool_dir = str(folder.path)
+        self._folder = folder
         self._retried: set[Inode] = set()
         self.keeper = Keeper(folder, table)
 
     def new_writer(self, inode: Inode, *, empty: bool) -> Writer:
         """Give an inode a writer; `empty` drops the content it has."""
+        self._folder.restore()
         inode.writer = Writer(
             self._store,
             self._blocks,
             self._background,
-            self._spool_dir,
+            str(self._folder.path),
             None if empty else inode.version,
             new=inode.version is None,
         )

@@ -80,13 +80,26 @@ class UnsentFolder:
         self._all = Path(spool_dir) / name
         self.path = self._all / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         try:
-            self.path.mkdir(parents=True, mode=0o700)
-            self._lock = _locked(self.path)
+            self._lock = _made(self.path)
         except OSError as error:
             raise SystemFailure(
                 f"spool_dir {spool_dir} cannot be used ({error.strerror}): "
                 "name a directory on a local disk with -o spool_dir="
             ) from error
+
+    def restore(self) -> None:
+        """Make the folder again, if somebody removed it under the mount (a cleaner of caches)."""
+        if self.path.exists():
+            return
+        try:
+            lock = _made(self.path)
+        except OSError as error:
+            # Small files stay in memory; a larger one finds no room.
+            log.error("%s was removed and cannot be made again: %s", self.path, error.strerror)
+            return
+        os.close(self._lock)
+        self._lock = lock
+        log.warning("%s had been removed and was made again", self.path)
 
     def new_name(self) -> str:
         """Return a name for one kept version."""
@@ -148,6 +161,11 @@ def _age(folder: Path) -> float:
     with contextlib.suppress(FileNotFoundError):  # another mount may take it over meanwhile
         return folder.stat().st_mtime
     return 0.0
+
+
+def _made(folder: Path) -> int:
+    folder.mkdir(parents=True, mode=0o700)
+    return _locked(folder)
 
 
 def _locked(folder: Path) -> int:

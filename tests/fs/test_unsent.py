@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 
 import pytest
 import trio
@@ -299,6 +300,17 @@ async def test_a_full_spool_is_no_space_and_accepts_nothing(mount, bucket, monke
     monkeypatch.undo()
     await mount.close(handle)
     assert await bucket.get("f") == b"x" * MIB
+
+
+async def test_a_spool_that_somebody_removed_is_made_again(faults, spool, bucket):
+    async with mounted(faults, spool) as mount:
+        shutil.rmtree(spool)
+        await mount.write("f", b"x" * 3 * MIB)
+        assert await bucket.get("f") == b"x" * 3 * MIB
+        # Locked as before: another mount of the same source takes nothing from it.
+        async with mounted(faults, spool):
+            await mount.write("g", b"y" * 3 * MIB)
+        assert await bucket.get("g") == b"y" * 3 * MIB
 
 
 async def test_what_the_disk_cannot_keep_stays_in_memory_and_is_sent_later(
