@@ -1,9 +1,7 @@
-"""Run many store requests at once, and keep the move of a directory apart from what happens below it."""
+"""Run many store requests at once."""
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
@@ -11,9 +9,7 @@ import trio
 from s3rolefs.errors import FileSystemError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-
-    from s3rolefs.fs.inodes import Inode
+    from collections.abc import Awaitable, Callable, Iterable
 
 Item = TypeVar("Item")
 
@@ -38,43 +34,3 @@ async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[None]
             nursery.start_soon(one, item)
     if failures:
         raise failures[0]
-
-
-class TreeLock:
-    """Let operations run together, but none below a directory while that is being moved.
-
-    Keys are derived from the tree, so while a directory moves no commit below it may be on its way
-    to an old key. One directory moves at a time. Never taken twice by one operation: a mover that waits would
-    make that a deadlock.
-    """
-
-    def __init__(self) -> None:
-        self._users: Counter[Inode] = Counter()
-        self._moving: Inode | None = None
-        self._waiting = trio.lowlevel.ParkingLot()
-
-    @asynccontextmanager
-    async def shared(self, *inodes: Inode) -> AsyncIterator[None]:
-        """Hold the places of some inodes as they are."""
-        while self._moving is not None and any(inode.is_within(self._moving) for inode in inodes):
-            await self._waiting.park()
-        self._users.update(inodes)
-        try:
-            yield
-        finally:
-            self._users -= Counter(inodes)
-            self._waiting.unpark_all()
-
-    @asynccontextmanager
-    async def moving(self, directory: Inode) -> AsyncIterator[None]:
-        """Wait until nobody holds anything below a directory, and keep everybody out."""
-        while self._moving is not None:
-            await self._waiting.park()
-        self._moving = directory
-        try:
-            while any(inode.is_within(directory) for inode in self._users):
-                await self._waiting.park()
-            yield
-        finally:
-            self._moving = None
-            self._waiting.unpark_all()

@@ -12,12 +12,12 @@ from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import attributes
 from s3rolefs.fs.attributes import Caller, new_attributes
 from s3rolefs.fs.commit import Committer
-from s3rolefs.fs.concurrency import TreeLock
 from s3rolefs.fs.directories import Directories
 from s3rolefs.fs.inodes import ROOT_NUMBER, Inode, InodeTable
 from s3rolefs.fs.moving import Mover
 from s3rolefs.fs.names import component_of
 from s3rolefs.fs.tree import Tree
+from s3rolefs.fs.treelock import TreeLock
 
 if TYPE_CHECKING:
     from s3rolefs.cache.background import Background
