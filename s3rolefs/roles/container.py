@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from s3rolefs.errors import CredentialsError, Reason, UserError
 from s3rolefs.roles import triples
 from s3rolefs.roles.direct import NobodyError, SilenceError, ask_blocking, issuers_now
-from s3rolefs.roles.reading import stamp_of
 from s3rolefs.roles.threads import Bench
 
 if TYPE_CHECKING:
@@ -79,12 +78,7 @@ class ContainerSource:
         path = self._token_file
         if path is None:
             return None
-        try:
-            return await self._bench.run(
-                lambda: stamp_of(path), limit_seconds=_LIMIT_SECONDS, what=self.describe()
-            )
-        except CredentialsError:
-            return "unreachable"
+        return await self._bench.stamp(path, what=self.describe())
 
     def describe(self) -> str:
         """Return its name and address."""

@@ -8,7 +8,7 @@ import trio
 
 from s3rolefs.errors import CredentialsError, Reason
 from s3rolefs.roles import triples
-from s3rolefs.roles.reading import read_private_text, stamp_of
+from s3rolefs.roles.reading import read_private_text
 from s3rolefs.roles.threads import Bench
 
 if TYPE_CHECKING:
@@ -52,12 +52,7 @@ class FileSource:
 
     async def stamp(self) -> Hashable:
         """Return device, inode, size, mtime and mode of the file."""
-        try:
-            return await self._bench.run(
-                lambda: stamp_of(self._path), limit_seconds=_LIMIT_SECONDS, what=self.describe()
-            )
-        except CredentialsError:
-            return "unreachable"
+        return await self._bench.stamp(self._path, what=self.describe())
 
     def describe(self) -> str:
         """Return the option with the path."""

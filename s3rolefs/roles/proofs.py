@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from s3rolefs.errors import CredentialsError, Reason
 from s3rolefs.roles.commands import output_of
-from s3rolefs.roles.reading import is_open_to_all, read_private_text, read_text, stamp_of
+from s3rolefs.roles.reading import is_open_to_all, read_private_text, read_text
 from s3rolefs.roles.threads import Bench
 
 if TYPE_CHECKING:
@@ -55,12 +55,7 @@ class ProofFile:
 
     async def stamp(self) -> Hashable:
         """Return device, inode, size, mtime and mode of the file."""
-        try:
-            return await self._bench.run(
-                lambda: stamp_of(self._path), limit_seconds=_LIMIT_SECONDS, what=self.describe()
-            )
-        except CredentialsError:
-            return "unreachable"
+        return await self._bench.stamp(self._path, what=self.describe())
 
     def describe(self) -> str:
         """Return the option with the path."""

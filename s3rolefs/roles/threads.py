@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from s3rolefs.errors import CredentialsError, Reason
+from s3rolefs.roles.reading import stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
 T = TypeVar("T")
+
+_STAMP_SECONDS = 10.0
 
 
 class Bench:
@@ -32,3 +35,10 @@ class Bench:
         except trio.TooSlowError:
             sentence = f"{what} did not answer within {limit_seconds:g} s."
             raise CredentialsError(Reason.UNREACHABLE, sentence) from None
+
+    async def stamp(self, path: str, *, what: str) -> Hashable:
+        """Return what changes when a file is rewritten or replaced, also where its file system hangs."""
+        try:
+            return await self.run(lambda: stamp_of(path), limit_seconds=_STAMP_SECONDS, what=what)
+        except CredentialsError:
+            return "unreachable"
