@@ -25,12 +25,16 @@ JOIN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Tell of one request: `kind` as in `kind_of`, `path` decoded, `query` as it came."""
+    """Tell of one request: `kind` as in `kind_of`, `path` decoded, `query` as it came.
+
+    `access_key` is the id of the key that signed it, "" for none.
+    """
 
     kind: str
     method: str
     path: str
     query: str
+    access_key: str
     at_seconds: float
 
 
@@ -180,6 +184,10 @@ class Relay:
                     return cut.after_bytes
         return None
 
+    def refusal_of(self, request: Request) -> bytes | None:
+        """Return the whole answer for a request that is not to be passed on; None: pass it on."""
+        return None
+
     def wait_for_flow(self) -> None:
         """Return when there is no black hole."""
         self._flowing.wait()
@@ -276,14 +284,19 @@ class _Link:
             method=method,
             path=unquote(path),
             query=query,
+            access_key=headers.get("authorization", "").partition("Credential=")[2].partition("/")[0],
             at_seconds=time.monotonic(),
         )
         self._cut_after = self._relay.record(request)
         self._wait()
-        self._server.sendall(held[:length])
+        refusal = self._relay.refusal_of(request)
         left = length - len(held)
+        if refusal is None:
+            self._server.sendall(held[:length])
         del held[:length]
-        self._pump(self._client, self._server, left)
+        self._pump(self._client, self._server if refusal is None else None, left)
+        if refusal is not None:
+            self._client.sendall(refusal)
         return True
 
     def _pass_answers(self) -> None:
@@ -291,8 +304,8 @@ class _Link:
             self._pump(self._server, self._client, None)
         self.close()
 
-    def _pump(self, source: socket.socket, target: socket.socket, left: int | None) -> None:
-        """Pass on `left` bytes (None: all there will ever be)."""
+    def _pump(self, source: socket.socket, target: socket.socket | None, left: int | None) -> None:
+        """Pass on `left` bytes (None: all there will ever be); without a target they are dropped."""
         buffer = memoryview(bytearray(PIECE_BYTES))
         while left is None or left > 0:
             count = source.recv_into(buffer[: PIECE_BYTES if left is None else min(left, PIECE_BYTES)])
@@ -304,6 +317,6 @@ class _Link:
                 self._cut_after -= count
                 if self._cut_after <= 0:
                     return
-            else:
+            elif target is not None:
                 target.sendall(buffer[:count])
             left = None if left is None else left - count
