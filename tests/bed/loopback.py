@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +32,7 @@ class Said:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Loopback:
+class Loopback(ABC):
     """Answer each request with what `answer` returns; None stays silent until the end."""
 
     def __init__(self) -> None:
@@ -40,8 +41,8 @@ class Loopback:
         self._released = threading.Event()
         self._lock = threading.Lock()
 
-    def answer(self, asked: Asked) -> Said | None:
-        raise NotImplementedError
+    @abstractmethod
+    def answer(self, asked: Asked) -> Said | None: ...
 
     def now(self) -> float:
         return time.time() + self.ahead_seconds
