@@ -57,6 +57,10 @@ class Reader:
         self._end.set()
         self._thread.join(timeout=60)
 
+    def wait_for_failure(self, timeout):
+        """Wait until a read has failed, at most so many seconds."""
+        self._thread.join(timeout)
+
     def _read(self):
         while not self._end.wait(READ_EVERY_SECONDS):
             try:
@@ -152,6 +156,8 @@ def test_without_renewal_the_same_work_fails(role_mount, local):
                 except (AssertionError, OSError, subprocess.TimeoutExpired):
                     failed_after = time.monotonic() - began
                 rounds += 1
+            # The work may meet the end of the session between two reads.
+            reader.wait_for_failure(CONTROL_SECONDS)
         assert failed_after is not None
         assert failed_after <= CONTROL_SECONDS
         assert reader.failure is not None
