@@ -33,6 +33,7 @@ from s3rolefs.s3.client import S3Client
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from s3rolefs.clock import Clock
     from s3rolefs.fs.unsent import Unsent
     from s3rolefs.mounting.handover import Handover
 
@@ -50,8 +51,11 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Server:
     """Serve one mount from its first request to its last."""
 
-    def __init__(self, handover: Handover, report_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, handover: Handover, report_ready: Callable[[], None], *, clock: Clock | None = None
+    ) -> None:
         self._config = handover.config
+        self._clock = clock or SystemClock()
         # botocore looks for proxies nowhere else; /proc shows only what a process began with.
         os.environ.update(proxies_of(handover.secrets))
         self._environment = {**os.environ, **handover.secrets}
@@ -131,8 +135,7 @@ class Server:
         raise MountFailure(f"{self._config.source} was not mounted: it was stopped while {self._stage}.")
 
     async def _prepare(self, services: trio.Nursery) -> tuple[FileSystem, Views]:
-        config = self._config
-        clock = SystemClock()
+        config, clock = self._config, self._clock
         self._stage = "asking for a session"
         access = build_access(config.role, config.store, self._environment, clock)
         try:

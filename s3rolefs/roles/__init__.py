@@ -1,1 +1,1 @@
-"""The role-aware credential provider: sources, STS, broker, views for the signers."""
+"""The role-aware credential provider: sources, STS, broker."""

@@ -11,6 +11,8 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+import botocore.session
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -23,9 +25,9 @@ from botocore.parsers import ResponseParserError
 from s3rolefs.errors import CredentialsError, Reason
 from s3rolefs.roles import policies
 from s3rolefs.roles.direct import issuers_now
+from s3rolefs.roles.signing import ServiceClock, Signer
 from s3rolefs.roles.snapshot import Snapshot
 from s3rolefs.roles.threads import Bench
-from s3rolefs.roles.views import botocore_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +49,8 @@ _TRANSIENT_CODES = frozenset(
 )
 _EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _CLOCK_CODES = frozenset({"RequestExpired", "RequestTimeTooSkewed"})
+# AWS's STS says "Signature expired" with the code of a wrong signature.
+_PERHAPS_CLOCK_CODES = _CLOCK_CODES | {"SignatureDoesNotMatch"}
 _WRONG_KEY_CODES = frozenset(
     {"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"}
     | {"SignatureDoesNotMatch", "IncompleteSignature", "InvalidToken", "InvalidTokenId"}
@@ -69,6 +73,7 @@ class TokenService:
         self.endpoint_url = endpoint_url
         self._ca_bundle = ca_bundle
         self._clock = clock
+        self._service_clock = ServiceClock(clock)
         self._bench = Bench()
         self._making = threading.Lock()
         self._client: STSClient | None = None
@@ -150,7 +155,7 @@ class TokenService:
             secret_access_key=credentials["SecretAccessKey"],
             session_token=credentials["SessionToken"],
             expires_at=credentials["Expiration"].timestamp(),
-            obtained_at=self._skewed_now(answer),
+            obtained_at=issuers_now(_date_of(answer), self._clock),
             arn=answer.get("AssumedRoleUser", {}).get("Arn"),
         )
 
@@ -187,11 +192,20 @@ class TokenService:
         with self._making:
             if self._client is None:
                 self._client = self._make_client()
-        answer: dict[str, Any] = call(self._client)
+        answer: dict[str, Any]
+        try:
+            answer = call(self._client)
+        except ClientError as error:
+            said = _said(error)
+            is_clocks = said.get("Code") in _PERHAPS_CLOCK_CODES
+            if not (is_clocks and self._service_clock.learn(_date_of(error.response))):
+                raise
+            answer = call(self._client)
         return answer
 
     def _make_client(self) -> STSClient:
-        client = botocore_session(_signer.get).create_client(
+        # What botocore signs by the machine's clock, we sign by the service's.
+        client = botocore.session.Session().create_client(
             "sts",
             region_name=self._region,
             endpoint_url=self.endpoint_url,
@@ -200,14 +214,14 @@ class TokenService:
                 connect_timeout=_CONNECT_SECONDS,
                 read_timeout=_READ_SECONDS,
                 retries={"total_max_attempts": 1},
+                signature_version=UNSIGNED,
                 # botocore itself refuses less than 900 s, which other services allow.
                 parameter_validation=False,
             ),
         )
+        signer = Signer(_signer.get, region=self._region, clock=self._service_clock)
+        client.meta.events.register("request-created.sts", signer.sign)
         return cast("STSClient", client)
-
-    def _skewed_now(self, answer: Mapping[str, Any]) -> float:
-        return issuers_now(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"), self._clock)
 
     async def _advice(self, signer: Snapshot, request: RoleRequest, sentence: str) -> str:
         caller = policies.caller_named_in(sentence) or signer.arn
@@ -225,8 +239,7 @@ class TokenService:
 
     def _refusal(self, error: ClientError, *, what: str, proof: str = "session") -> CredentialsError:
         """Turn an answer of STS into an error of ours (the classes are ROLES.md's)."""
-        # radosgw answers in S3's form, whose code botocore leaves at the top.
-        said: Mapping[str, Any] = error.response.get("Error") or cast("Mapping[str, Any]", error.response)
+        said = _said(error)
         code, sentence = str(said.get("Code", "")), str(said.get("Message") or "no reason given")
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         words = f"{sentence} ({code})"
@@ -250,3 +263,13 @@ class TokenService:
         else:
             message = f"{self.name} refuses to {what}: {words}"
         return CredentialsError(reason, message, detail=sentence, code=code)
+
+
+def _said(error: ClientError) -> Mapping[str, Any]:
+    """Return code and message; radosgw answers in S3's form, which botocore leaves at the top."""
+    return error.response.get("Error") or cast("Mapping[str, Any]", error.response)
+
+
+def _date_of(answer: Mapping[str, Any]) -> str | None:
+    date: str | None = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return date

@@ -1,16 +1,14 @@
-"""whoami says what STS says, else what AssumeRole said; boto3 signs with the broker's session."""
+"""whoami says what STS says, else what AssumeRole said."""
 
 import json
 import logging
 
-import boto3
 import pytest
 
 from s3rolefs.clock import SystemClock
 from s3rolefs.config import RoleConfig
 from s3rolefs.errors import CredentialsError, Reason
 from s3rolefs.roles import identity, provider
-from s3rolefs.roles.views import botocore_session
 
 ROLE = "arn:aws:iam::111122223333:role/data"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAENV", "AWS_SECRET_ACCESS_KEY": "env-secret", "HOME": "/nonexistent"}
@@ -70,15 +68,3 @@ async def test_wrong_keys_are_told(front, running):
         with pytest.raises(CredentialsError, match="does not accept the keys") as caught:
             await identity.whoami(broker, service)
     assert caught.value.reason is Reason.ROLE_REFUSED
-
-
-async def test_boto3_signs_with_the_session_of_the_moment(front, running):
-    broker, _ = parts(CONFIG, front.url)
-    session = boto3.Session(botocore_session=botocore_session(broker.peek), region_name="us-east-1")
-    client = session.client("sts", endpoint_url=front.url)
-    with pytest.raises(CredentialsError, match="no valid session"):
-        client.assume_role(RoleArn=ROLE, RoleSessionName="on-top")
-    async with running(broker):
-        await broker.get()
-        client.assume_role(RoleArn=ROLE, RoleSessionName="on-top")
-    assert "Credential=ASIAFRONT1/" in front.requests[-1]["authorization"]
