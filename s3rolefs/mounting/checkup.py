@@ -279,7 +279,7 @@ class Checkup:
             "clock",
             Outcome.WEAKER,
             f"this machine is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the service: set "
-            "its clock (STS refuses some minutes; S3's requests are signed by the service's clock).",
+            "its clock (until then requests are signed by the service's).",
         )
 
     # The sum ------------------------------------------------------------------------------------

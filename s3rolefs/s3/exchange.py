@@ -265,10 +265,10 @@ class Exchange:
         off_seconds = date_ns / 1e9 - self.server_seconds()
         if not date_ns or abs(off_seconds) < TOLERATED_SKEW_SECONDS:
             return False
-        log.warning(
-            "this machine's clock is %+.0f s off the service's; signing by the service's", -off_seconds
-        )
         self._skew_seconds += off_seconds
+        log.warning(
+            "this machine's clock is %+.0f s off the service's; signing by the service's", -self._skew_seconds
+        )
         return True
 
     async def _judge(

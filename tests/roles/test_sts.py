@@ -3,6 +3,7 @@
 import math
 import socket
 import time
+from datetime import datetime
 
 import boto3
 import pytest
@@ -179,6 +180,34 @@ async def test_lives_are_right_although_the_machines_clock_is_wrong(front, runni
         due_in = broker.describe()["next_refresh_at"] - time.time()
     assert 0.60 * 890 < due_in < 0.67 * 910
     assert math.isclose(snapshot.expires_at - snapshot.obtained_at, 900, abs_tol=2)
+
+
+@pytest.mark.parametrize("ahead_seconds", [-1200.0, 1200.0])
+async def test_a_request_that_the_clock_made_invalid_is_signed_again_by_the_services(front, ahead_seconds):
+    """AWS's words (IAM User Guide, "Troubleshoot signed requests for AWS APIs")."""
+    front.ahead_seconds = ahead_seconds
+
+    def judge(_request):
+        signed_at = datetime.strptime(front.asked[-1].headers["x-amz-date"], "%Y%m%dT%H%M%S%z").timestamp()
+        if abs(signed_at - front.now()) < 300:
+            return None
+        return 403, "SignatureDoesNotMatch", "Signature expired: it is now earlier than it should be"
+
+    front.judge = judge
+    sts_service = service(front.url)
+    for sent in (2, 3):  # what was learnt is kept
+        await sts_service.assume_role(CALLER, request())
+        assert len(front.requests) == sent
+    front.ahead_seconds = 0.0  # somebody set the machine's clock right
+    await sts_service.assume_role(CALLER, request())
+    assert len(front.requests) == 5
+
+
+async def test_a_wrong_signature_is_not_put_down_to_a_right_clock(front):
+    front.error = (403, "SignatureDoesNotMatch", "The signature does not match")
+    with pytest.raises(CredentialsError, match="does not accept the keys"):
+        await service(front.url).assume_role(CALLER, request())
+    assert len(front.requests) == 1
 
 
 async def test_the_source_below_is_asked_each_time(front):
