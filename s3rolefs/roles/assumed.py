@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from s3rolefs.errors import CredentialsError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     from s3rolefs.roles.mfa import MfaCodes
+    from s3rolefs.roles.need import Need
     from s3rolefs.roles.request import RoleRequest
     from s3rolefs.roles.snapshot import Snapshot
     from s3rolefs.roles.source import Source
@@ -69,6 +70,10 @@ class AssumedRole:
     def describe(self) -> str:
         """Return role and source."""
         return f"{self._request.role_arn} assumed with {self._source.describe()}"
+
+    def needs(self) -> Sequence[Need]:
+        """Return what the source below needs, then the code of the device."""
+        return (*self._source.needs(), *(self._codes.needs() if self._codes else ()))
 
     async def _assume(self, signer: Snapshot) -> Snapshot:
         if self._codes is None:

@@ -18,13 +18,15 @@ import trio
 
 from s3rolefs.errors import CredentialsError, Reason, UserError
 from s3rolefs.roles import schedule
-from s3rolefs.roles.record import Record, State
+from s3rolefs.roles.record import Record, no_answer, session_over, state_of
 from s3rolefs.roles.rejections import SESSION_CODES, Rejections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from s3rolefs.clock import Clock
+    from s3rolefs.roles.need import Need
+    from s3rolefs.roles.record import State
     from s3rolefs.roles.snapshot import Snapshot
     from s3rolefs.roles.source import Source
 
@@ -100,12 +102,17 @@ class Broker:
         try:
             with trio.move_on_after(self._cred_wait_seconds):
                 while self._session is None and not self._is_settled():
-                    self._hurry()
+                    self._hasten(self._clock.boot_seconds() + _WAITED_FOR_SECONDS)
                     await self._news.park()
         finally:
             self.record.note_wait(trio.current_time() - started, first=first)
         if self._session is None:
-            raise self._reason_for_none()
+            failure = self._failure
+            if failure is not None and (self._latest is None or failure.reason is not Reason.UNREACHABLE):
+                raise failure.with_traceback(None)
+            if self._latest is None:
+                raise no_answer(self.source.describe(), self._cred_wait_seconds)
+            raise session_over(self.source.describe(), failure)
         return self._session
 
     async def reject(self, generation: int, *, code: str, worked: bool = False) -> bool:
@@ -156,7 +163,7 @@ class Broker:
         if self._failure is not None and self._attempts >= wanted:
             raise self._failure.with_traceback(None)
         if self._latest is None or self._attempts < wanted:
-            raise self._no_answer()
+            raise no_answer(self.source.describe(), self._cred_wait_seconds)
         return self._latest
 
     @property
@@ -167,18 +174,32 @@ class Broker:
     @property
     def state(self) -> State:
         """Return where the broker stands."""
-        reason = self._failure.reason if self._failure else None
-        if self._session is not None:
-            if self._fetching:
-                return State.REFRESHING
-            return State.VALID_BUT_STALE if reason else State.FRESH
-        if reason is Reason.ROLE_REFUSED:
-            return State.DENIED
-        if reason in (Reason.SESSION_MISSING, Reason.SESSION_EXPIRED):
-            return State.NEEDS_USER
-        if self._latest is not None:
-            return State.EXPIRED
-        return State.FETCHING if self._fetching else State.EMPTY
+        return state_of(
+            is_valid=self._session is not None,
+            is_fetching=self._fetching,
+            had_one=self._latest is not None,
+            failure=self._failure,
+            needs_person=self.need is not None,
+        )
+
+    @property
+    def need(self) -> Need | None:
+        """Return what somebody has to give before the next session can come, if anything."""
+        if self._failure is None or self._failure.reason is Reason.UNREACHABLE:
+            return None
+        return next((need for need in self.source.needs() if need.is_missing), None)
+
+    async def give(self, need: Need, text: str) -> Snapshot:
+        """Hand over what is needed (one of the source's) and renew the session with it.
+
+        Raises `CredentialsError` for what cannot be it, and else as `refresh` does.
+        """
+        # The source may hold the old one in its hands.
+        with trio.move_on_after(self._cred_wait_seconds):
+            while self._fetching:
+                await self._news.park()
+        await need.give(text)
+        return await self.refresh()
 
     def describe(self) -> dict[str, Any]:
         """Return what `status` shows, ready for JSON: moments in wall seconds, no secrets."""
@@ -188,6 +209,7 @@ class Broker:
             "state": self.state.value,
             "source": self.source.describe(),
             "arn": latest.arn if latest else None,
+            "needs": need.prompt if (need := self.need) else None,
             "generation": self.generation,
             "obtained_at": latest.obtained_at if latest else None,
             "expires_at": latest.expires_at if latest else None,
@@ -270,24 +292,21 @@ class Broker:
         self._failure, self._failures_in_row = None, 0
         self._latest = self._session = obtained
         self._expires_at = math.inf if life is None else boot + life
-        self._plan(boot)
-
-    def _plan(self, asked_at: float) -> None:
-        """Set when the session in use is renewed, having asked at `asked_at` (boot clock)."""
-        left = None if self._expires_at == math.inf else self._expires_at - asked_at
-        if not self._renew:
-            self._due_at = math.inf
-        elif self._same_again:
-            self._due_at = asked_at + schedule.repeat_delay(left)
-        else:
-            self._due_at = asked_at + schedule.renewal_delay(left, self._chance())
+        self._due_at = (
+            schedule.due_at(boot, self._expires_at, is_repeat=self._same_again, chance=self._chance())
+            if self._renew
+            else math.inf
+        )
 
     def _fail(self, error: CredentialsError) -> None:
         if error.message != self.record.last_error or self._failure is None:
             log.warning("No new session from %s: %s", self.source.describe(), error.message)
+        needed_before = self.need
         self.record.failures += 1
         self.record.last_error = error.message
         self._failure = error
+        if self.need not in (None, needed_before):
+            log.warning("%s is needed: run `s3rolefs login` on the mounted directory", self.need.prompt)
         self._failures_in_row += 1
         now = self._clock.boot_seconds()
         left = max(0.0, self._expires_at - now) if self._session is not None else 0.0
@@ -312,10 +331,6 @@ class Broker:
         self._due_at = min(self._due_at, moment)
         self._calls.unpark_all()
 
-    def _hurry(self) -> None:
-        """Retry soon, because somebody waits."""
-        self._hasten(self._clock.boot_seconds() + _WAITED_FOR_SECONDS)
-
     def _is_settled(self) -> bool:
         """Say whether waiting for another attempt is in vain."""
         if self._fetching:
@@ -327,18 +342,3 @@ class Broker:
         if self._failure.reason is Reason.ROLE_REFUSED:
             return True
         return self._failure.reason is not Reason.UNREACHABLE and self._latest is None
-
-    def _reason_for_none(self) -> CredentialsError:
-        failure = self._failure
-        source = self.source.describe()
-        if failure is not None and (self._latest is None or failure.reason is not Reason.UNREACHABLE):
-            return failure.with_traceback(None)
-        if self._latest is None:
-            return self._no_answer()
-        detail = failure.message if failure else ""
-        sentence = f"The session from {source} has expired and could not be renewed. {detail}".rstrip()
-        return CredentialsError(Reason.SESSION_EXPIRED, sentence, detail=detail)
-
-    def _no_answer(self) -> CredentialsError:
-        sentence = f"No answer from {self.source.describe()} within {self._cred_wait_seconds:g} s."
-        return CredentialsError(Reason.UNREACHABLE, sentence)

@@ -18,9 +18,10 @@ from s3rolefs.roles.direct import NobodyError, SilenceError, ask_blocking, issue
 from s3rolefs.roles.threads import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
     from s3rolefs.clock import Clock
+    from s3rolefs.roles.need import Need
     from s3rolefs.roles.snapshot import Snapshot
 
 RELATIVE = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
@@ -83,6 +84,10 @@ class ContainerSource:
     def describe(self) -> str:
         """Return its name and address."""
         return f"the container's role ({self._uri})"
+
+    def needs(self) -> Sequence[Need]:
+        """Return nothing: nobody has to be asked."""
+        return ()
 
     def _fetch_blocking(self) -> Snapshot:
         try:

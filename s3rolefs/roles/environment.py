@@ -8,8 +8,9 @@ from s3rolefs.errors import CredentialsError, Reason
 from s3rolefs.roles import triples
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
+    from s3rolefs.roles.need import Need
     from s3rolefs.roles.snapshot import Snapshot
 
 
@@ -44,3 +45,7 @@ class EnvironmentSource:
     def describe(self) -> str:
         """Return its name."""
         return "the environment"
+
+    def needs(self) -> Sequence[Need]:
+        """Return nothing: nobody has to be asked."""
+        return ()

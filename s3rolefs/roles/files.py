@@ -12,8 +12,9 @@ from s3rolefs.roles.reading import read_private_text
 from s3rolefs.roles.threads import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
+    from s3rolefs.roles.need import Need
     from s3rolefs.roles.snapshot import Snapshot
 
 _LIMIT_SECONDS = 10.0
@@ -57,6 +58,10 @@ class FileSource:
     def describe(self) -> str:
         """Return the option with the path."""
         return f"credentials_file={self._path}"
+
+    def needs(self) -> Sequence[Need]:
+        """Return nothing: nobody has to be asked."""
+        return ()
 
     async def _read(self) -> str:
         return await self._bench.run(

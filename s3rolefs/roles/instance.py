@@ -17,9 +17,10 @@ from s3rolefs.roles.direct import NobodyError, Reply, SilenceError, ask_blocking
 from s3rolefs.roles.threads import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
     from s3rolefs.clock import Clock
+    from s3rolefs.roles.need import Need
     from s3rolefs.roles.snapshot import Snapshot
 
 _IPV4_ENDPOINT = "http://169.254.169.254"
@@ -90,6 +91,10 @@ class InstanceSource:
     def describe(self) -> str:
         """Return its name and address."""
         return f"the instance's role ({self._endpoint})"
+
+    def needs(self) -> Sequence[Need]:
+        """Return nothing: nobody has to be asked."""
+        return ()
 
     def _fetch_blocking(self) -> Snapshot:
         try:

@@ -28,10 +28,13 @@ from botocore.exceptions import (
 from s3rolefs.errors import CredentialsError, Reason, UserError
 from s3rolefs.roles.reading import stamp_of
 from s3rolefs.roles.snapshot import Snapshot
+from s3rolefs.roles.sso import SsoToken
 from s3rolefs.roles.threads import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from s3rolefs.roles.need import Need
 
 _LIMIT_SECONDS = 75.0
 _PROCESS_SECONDS = 60.0
@@ -91,6 +94,12 @@ class Profiles:
         """Say whether a profile says where credentials come from (one with a region only does not)."""
         return not _SOURCE_KEYS.isdisjoint(self.settings(name))
 
+    def sso_settings(self, name: str) -> Mapping[str, Any]:
+        """Return the settings of a profile with those of the sso-session it names, if any."""
+        settings = self.settings(name)
+        sections: Mapping[str, Any] = self.session(name).full_config.get("sso_sessions", {})
+        return {**settings, **sections.get(settings.get("sso_session", ""), {})}
+
     def mfa_serial(self, name: str) -> str | None:
         """Return the multi-factor device that a profile, or one it is based on, demands."""
         seen: set[str] = set()
@@ -120,6 +129,8 @@ class ProfileSource:
         self._name = name
         self._is_named = is_named
         self._bench = Bench()
+        self._sso = SsoToken(profiles, name)
+        self._is_sso = False
 
     async def fetch(self) -> Snapshot:
         """Return the credentials the profile has now, with their expiry where botocore knows it."""
@@ -130,9 +141,10 @@ class ProfileSource:
         except ProfileNotFound:
             raise self._missing(f"The profile {self._name} does not exist") from None
         except (SSOError, LoginError, NoAuthTokenError, TokenRetrievalError):
+            self._sso.is_missing = self._is_sso
             raise CredentialsError(
                 Reason.SESSION_EXPIRED,
-                f"The login of the profile {self._name} has expired; run: aws {self._login_words()}",
+                f"The login of the profile {self._name} has expired; run: {self._login_words()}",
             ) from None
         except ClientError as error:
             raise self._refusal(error) from None
@@ -175,9 +187,14 @@ class ProfileSource:
         """Return the profile's name."""
         return f"profile {self._name}"
 
+    def needs(self) -> Sequence[Need]:
+        """Return the token of a profile that logs in by SSO."""
+        return (self._sso,) if self._is_sso else ()
+
     def _resolve_blocking(self) -> tuple[Any, float | None]:
         session = self._profiles.session(self._name)
-        session.get_scoped_config()  # raises ProfileNotFound, which the providers would hide
+        settings = session.get_scoped_config()  # raises ProfileNotFound, which the providers would hide
+        self._is_sso = "sso_session" in settings or "sso_start_url" in settings
         providers = [
             ProcessProvider(self._name, lambda: session.full_config, popen=_BoundedProcess)
             if provider.METHOD == "custom-process"
@@ -204,8 +221,9 @@ class ProfileSource:
         return CredentialsError(Reason.SESSION_MISSING, self._profiles.nothing_found())
 
     def _login_words(self) -> str:
-        command = "login" if "login_session" in self._profiles.settings(self._name) else "sso login"
-        return f"{command} --profile {self._name}"
+        if self._is_sso:
+            return f"aws sso login --profile {self._name}, or `s3rolefs login DIR` for a mount that runs"
+        return f"aws login --profile {self._name}"
 
     def _refusal(self, error: ClientError) -> CredentialsError:
         said = error.response.get("Error", {})

@@ -13,10 +13,12 @@ from urllib.parse import parse_qs
 from xml.etree import ElementTree
 
 from s3rolefs.errors import CredentialsError, Reason
+from s3rolefs.roles.need import Given, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
+    from s3rolefs.roles.need import Need
     from s3rolefs.roles.proofs import Proof
     from s3rolefs.roles.request import RoleRequest
     from s3rolefs.roles.snapshot import Snapshot
@@ -36,7 +38,7 @@ class SamlRole:
 
     STS takes an assertion for 5 minutes after it was issued, and no session is shorter than 15: so
     one that served is never sent again. From a file comes one session, until somebody writes a
-    new assertion; a command gives one for each session.
+    new assertion or gives one to the running mount; a command gives one for each session.
     """
 
     # A new assertion does not end the session; but once the old one has served, it is what is missing.
@@ -50,9 +52,23 @@ class SamlRole:
         self._request = request
         self._provider_arn = provider_arn
         self._spent: tuple[str, CredentialsError] | None = None
+        self._given = Given(
+            Kind.SAML_ASSERTION,
+            f"SAML assertion for {request.role_arn} with {provider_arn}",
+            check=lambda text: self._checked(text, "What was given"),
+        )
 
     async def fetch(self) -> Snapshot:
-        """Return a new session of the role; an assertion that came too late is acquired once more."""
+        """Return a new session of the role; what somebody gave goes first, and once."""
+        with self._given.missed():
+            if self._given.text is None:
+                return await self._fetch_with_proof()
+            session = await self._ask(self._given.text)
+            self._given.text = None
+            return session
+
+    async def _fetch_with_proof(self) -> Snapshot:
+        """Return a new session; an assertion that came too late is acquired once more."""
         try:
             return await self._assume(await self._assertion())
         except CredentialsError as error:
@@ -68,14 +84,20 @@ class SamlRole:
         """Return role and source of the assertion."""
         return f"{self._request.role_arn} assumed with {self._proof.describe()}"
 
+    def needs(self) -> Sequence[Need]:
+        """Return the assertion, whatever else may bring one."""
+        return (self._given,)
+
     async def _assertion(self) -> str:
         """Return the assertion in base64, if it offers the role."""
-        text = await self._proof.read()
+        return self._checked(await self._proof.read(), f"What comes from {self._proof.describe()}")
+
+    def _checked(self, text: str, which: str) -> str:
         try:
             assertion = assertion_in(text)
             offers = roles_in(assertion)
         except UnreadableAssertionError as error:
-            sentence = f"{self._proof.describe()} gives no SAML response: {error}."
+            sentence = f"{which} is no SAML response: {error}."
             raise CredentialsError(Reason.SESSION_MISSING, sentence) from None
         wanted = {self._request.role_arn, self._provider_arn}
         if offers is None or any(set(offer) == wanted for offer in offers):
@@ -83,27 +105,31 @@ class SamlRole:
         offered = "; ".join(" with ".join(offer) for offer in offers) or "no role at all"
         raise CredentialsError(
             Reason.ROLE_REFUSED,
-            f"The assertion from {self._proof.describe()} does not offer {self._request.role_arn} with "
-            f"{self._provider_arn}; it offers {offered}.",
+            f"{which} does not offer {self._request.role_arn} with {self._provider_arn}; "
+            f"it offers {offered}.",
         )
 
     async def _assume(self, assertion: str) -> Snapshot:
         if self._spent is not None and self._spent[0] == assertion:
             raise self._spent[1].with_traceback(None)
         try:
-            session = await self._service.assume_role_with_saml(
-                assertion, self._request, provider_arn=self._provider_arn
-            )
+            session = await self._ask(assertion)
         except CredentialsError as error:
             if error.reason is Reason.SESSION_EXPIRED:
                 self._spent = assertion, error
             raise
         sentence = (
-            f"The assertion from {self._proof.describe()} has served its session: put a new one there, or "
-            "give saml_assertion_process=COMMAND, which prints one each time."
+            f"The assertion from {self._proof.describe()} has served its session: put a new one there, hand "
+            "one to the mount with `s3rolefs login DIR`, or give saml_assertion_process=COMMAND, which "
+            "prints one each time."
         )
         self._spent = assertion, CredentialsError(Reason.SESSION_MISSING, sentence)
         return session
+
+    async def _ask(self, assertion: str) -> Snapshot:
+        return await self._service.assume_role_with_saml(
+            assertion, self._request, provider_arn=self._provider_arn
+        )
 
 
 def assertion_in(text: str) -> str:

@@ -7,6 +7,8 @@ those of ROLES.md.
 
 from __future__ import annotations
 
+import math
+
 from s3rolefs.errors import Reason
 
 SHORT_LIFE_SECONDS = 3600.0
@@ -40,6 +42,15 @@ def repeat_delay(left_seconds: float | None) -> float:
     if left_seconds is None:
         return REREAD_SECONDS
     return min(REREAD_SECONDS, max(1.0, left_seconds / 10))
+
+
+def due_at(asked_at: float, expires_at: float, *, is_repeat: bool, chance: float) -> float:
+    """Return when to renew a session that was asked for and ends at these moments (inf: unknown).
+
+    `is_repeat`: it is the very session that was there before.
+    """
+    left = None if expires_at == math.inf else expires_at - asked_at
+    return asked_at + (repeat_delay(left) if is_repeat else renewal_delay(left, chance))
 
 
 def retry_delay(reason: Reason, failures: int, left_seconds: float, chance: float) -> float:

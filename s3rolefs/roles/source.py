@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
+    from s3rolefs.roles.need import Need
     from s3rolefs.roles.snapshot import Snapshot
 
 
@@ -33,4 +34,8 @@ class Source(Protocol):
 
     def describe(self) -> str:
         """Return in words, without secrets, where sessions come from."""
+        ...
+
+    def needs(self) -> Sequence[Need]:
+        """Return what only a person can give, the innermost source's first."""
         ...

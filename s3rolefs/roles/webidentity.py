@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from s3rolefs.errors import CredentialsError, Reason
+from s3rolefs.roles.need import Given, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
+    from s3rolefs.roles.need import Need
     from s3rolefs.roles.proofs import Proof
     from s3rolefs.roles.request import RoleRequest
     from s3rolefs.roles.snapshot import Snapshot
@@ -36,8 +38,19 @@ class WebIdentityRole:
         self._request = request
         self._provider_id = provider_id
         self._expired: tuple[str, CredentialsError] | None = None
+        self._given = Given(
+            Kind.WEB_IDENTITY_TOKEN,
+            f"Web identity token for {request.role_arn}",
+            check=lambda text: _checked(text.strip(), "What was given"),
+        )
 
     async def fetch(self) -> Snapshot:
+        """Return a new session of the role; what somebody gave goes first, until it is refused."""
+        with self._given.missed():
+            given = self._given.text
+            return await (self._fetch_with_proof() if given is None else self._assume(given))
+
+    async def _fetch_with_proof(self) -> Snapshot:
         """Return a new session of the role.
 
         A token that STS calls expired is acquired once more: it may just have been rotated. The
@@ -60,6 +73,10 @@ class WebIdentityRole:
         """Return role and source of the token."""
         return f"{self._request.role_arn} assumed with {self._proof.describe()}"
 
+    def needs(self) -> Sequence[Need]:
+        """Return the token, whatever else may bring one."""
+        return (self._given,)
+
     async def _assume(self, token: str) -> Snapshot:
         if self._expired is not None and self._expired[0] == token:
             raise self._expired[1].with_traceback(None)
@@ -68,11 +85,14 @@ class WebIdentityRole:
         )
 
     async def _token(self) -> str:
-        token = await self._proof.read()
-        if _SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN and token.isascii() and token.isprintable():
-            return token
-        raise CredentialsError(
-            Reason.SESSION_MISSING,
-            f"{self._proof.describe()} gives no web identity token: one line of {_SHORTEST_TOKEN} to "
-            f"{_LONGEST_TOKEN} characters is expected.",
-        )
+        return _checked(await self._proof.read(), f"What comes from {self._proof.describe()}")
+
+
+def _checked(token: str, which: str) -> str:
+    if _SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN and token.isascii() and token.isprintable():
+        return token
+    raise CredentialsError(
+        Reason.SESSION_MISSING,
+        f"{which} is no web identity token: one line of {_SHORTEST_TOKEN} to {_LONGEST_TOKEN} characters is "
+        "expected.",
+    )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from s3rolefs.roles.broker import Broker
+    from s3rolefs.roles.need import Need
 
 START = 1_800_000_000.0
 SECRET = "wJalrXUtnFEMI/K7MDENG"
@@ -37,6 +38,7 @@ class ScriptedSource:
         self.same_keys = False
         self.file_version: int | None = None
         self.fetched_at: list[float] = []
+        self.wanted: list[Need] = []
 
     async def fetch(self) -> Snapshot:
         self.fetched_at.append(self._clock.boot_seconds())
@@ -61,6 +63,9 @@ class ScriptedSource:
 
     def describe(self) -> str:
         return "a script"
+
+    def needs(self) -> list[Need]:
+        return self.wanted
 
     def hang(self) -> None:
         """Answer nothing any more, as a black hole does."""

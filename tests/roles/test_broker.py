@@ -421,7 +421,7 @@ async def test_a_denial_while_sts_is_away_is_answered_after_one_try(clock, sourc
 
 
 async def test_an_expired_token_waits_until_sts_is_back(clock, source, running, unreachable):
-    async with running(Broker(source, clock=clock)) as broker:
+    async with running(Broker(source, clock=clock, chance=lambda: 0.5)) as broker:
         await broker.get()
         source.trouble = unreachable
         answers = []

@@ -138,7 +138,7 @@ async def test_a_file_serves_one_session_then_a_person_is_needed(sts, idp, file,
         await broker.get()
         with pytest.raises(CredentialsError, match="has served its session: put a new one there"):
             await broker.refresh()
-        assert broker.state is State.VALID_BUT_STALE
+        assert broker.state is State.NEEDS_USER
         with trio.fail_after(10):
             while broker.peek() is not None:  # noqa: ASYNC110 - the broker has no event for tests
                 await trio.sleep(0.05)
