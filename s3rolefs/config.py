@@ -22,11 +22,14 @@ class RoleConfig:
 
     `no_sign_request`: none and no role, for buckets that are public. Else exactly one source:
     `profile`, `credentials_file`, `credential_source` ("Environment", "Ec2InstanceMetadata",
-    "EcsContainer"), a web identity token or SAML assertion (then `role_arn` is assumed with it) or,
-    with none of them named, what is found in the order of the AWS SDKs. `imdsv1` lets an instance's
-    metadata service do without tokens.
+    "EcsContainer"), a web identity token or SAML assertion (then `role_arn` is assumed with it),
+    `source_role` or, with none of them named, what is found in the order of the AWS SDKs. `name` is
+    that of the configuration file. `imdsv1` lets an instance's metadata service do without tokens.
     """
 
+    # Two names for the same are one role.
+    name: str | None = field(default=None, compare=False)
+    source_role: RoleConfig | None = None
     profile: str | None = None
     credentials_file: str | None = None
     credential_source: str | None = None
@@ -55,6 +58,11 @@ class RoleConfig:
     cred_wait_seconds: float = 30.0
     # For tests and for measuring what a mount without renewal does: never renew a session.
     renew: bool = True
+
+    @property
+    def hops(self) -> tuple[RoleConfig, ...]:
+        """Return the chain of roles, this one first, the one with the first credentials last."""
+        return (self, *(self.source_role.hops if self.source_role is not None else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,6 +68,15 @@ def _group(
 OPTIONS: tuple[Option, ...] = (
     *_group(
         "Access",
+        Target.DERIVED,
+        (
+            "role=NAME",
+            values.text,
+            "Be this role of the configuration file (see s3rolefs.toml(5)), which says all the rest.",
+        ),
+    ),
+    *_group(
+        "Access",
         Target.ROLE,
         (
             "role_arn=ARN",
@@ -300,6 +309,9 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 BY_NAME = {option.name: option for option in OPTIONS}
+
+OF_THE_MOUNT = frozenset({"cred_wait_seconds", "renew"})
+"""Fields of a role that say how a mount uses it, not who it is."""
 
 
 def _words(text: str) -> frozenset[str]:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 _TOKENS = ("web_identity_token_file", "web_identity_token_process")
 _ASSERTIONS = ("saml_assertion_file", "saml_assertion_process")
-_SOURCES = ("credentials_file", "profile", "source_profile", "credential_source", *_TOKENS, *_ASSERTIONS)
+SOURCES = (
+    *("credentials_file", "profile", "source_profile", "credential_source", *_TOKENS, *_ASSERTIONS),
+    "source_role",
+)
+"""Fields that name a source of credentials."""
 # What only AssumeRole takes, which is signed.
 _SIGNED_ONLY = (
     *("external_id", "external_id_file", "session_tags", "transitive_tags", "source_identity"),
@@ -24,13 +28,14 @@ _SIGNED_ONLY = (
 )
 _NEED_ROLE = (
     *("role_session_name", "external_id", "external_id_file", "duration_seconds", "source_profile"),
+    *("source_role",),
     *("policy_file", "policy_arns", "session_tags", "transitive_tags", "source_identity", "mfa_serial"),
 )
 
 
 def has_source(role: RoleConfig) -> bool:
     """Say whether options name a source of credentials."""
-    return role.no_sign_request or any(getattr(role, name) is not None for name in _SOURCES)
+    return role.no_sign_request or any(getattr(role, name) is not None for name in SOURCES)
 
 
 def validate(role: RoleConfig) -> None:
@@ -39,21 +44,21 @@ def validate(role: RoleConfig) -> None:
     What depends on the environment is left to `build`: whether STS is AWS's own, whose limits
     are narrower.
     """
-    named = [f"{name}={getattr(role, name)}" for name in _SOURCES if getattr(role, name) is not None]
+    named = [f"{name}={_shown(role, name)}" for name in SOURCES if getattr(role, name) is not None]
     if role.no_sign_request:
         named += [f"role_arn={role.role_arn}"] if role.role_arn is not None else []
         if named:
             raise UserError(f"no_sign_request means to use no credentials: leave it out, or {named[0]}.")
     if len(named) > 1:
         raise UserError(f"{named[0]} and {named[1]} both name a source of credentials; keep one of them.")
+    if role.source_role is not None and role.source_role.no_sign_request:
+        raise UserError(f"{named[0]} uses no credentials, so that nothing can be assumed with it.")
     _check_proofs(role)
     if role.imdsv1 and role.credential_source == "Environment":
         raise UserError("imdsv1 is of use only for the role of an EC2 instance: leave it out.")
     for name in _NEED_ROLE:
-        value = getattr(role, name)
-        if role.role_arn is None and value not in (None, ()):
-            shown = "+".join(value) if isinstance(value, tuple) else value
-            raise UserError(f"{name}={shown} is of use only together with role_arn=.")
+        if role.role_arn is None and getattr(role, name) not in (None, ()):
+            raise UserError(f"{name}={_shown(role, name)} is of use only together with role_arn=.")
     if role.external_id is not None and role.external_id_file is not None:
         raise UserError("external_id= and external_id_file= both give the external id; keep one of them.")
     at_aws = role.sts_endpoint is not None and is_aws(role.sts_endpoint)
@@ -73,6 +78,14 @@ def validate(role: RoleConfig) -> None:
         arguments.check_mfa_serial(role.mfa_serial)
     if role.mfa_process is not None and not (role.mfa_serial or role.profile or role.source_profile):
         raise UserError("mfa_process= is of use only together with mfa_serial=, or a profile that has one.")
+
+
+def _shown(role: RoleConfig, name: str) -> str:
+    """Return the value of a field as a person wrote it."""
+    value = getattr(role, name)
+    if name == "source_role":
+        return value.name or ""
+    return "+".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _check_proofs(role: RoleConfig) -> None:
