@@ -85,7 +85,7 @@ def read_policy(path: str) -> str:
     try:
         policy = json.loads(text)
     except ValueError as error:
-        raise UserError(f"policy_file={path} is no JSON ({error}).") from None
+        raise UserError(f"policy_file={path} is no JSON ({error}): correct it, or name another.") from None
     if not isinstance(policy, dict) or "Statement" not in policy:
         raise UserError(f"policy_file={path} is no policy: it must be a JSON object with a Statement.")
     compact = json.dumps(policy, separators=(",", ":"), ensure_ascii=False)
@@ -100,7 +100,9 @@ def read_policy(path: str) -> str:
 def check_policy_arns(arns: Sequence[str]) -> None:
     """Refuse what are not ARNs of managed policies, or too many."""
     if len(arns) > _MOST_POLICIES:
-        raise UserError(f"policy_arns names {len(arns)} policies; STS takes {_MOST_POLICIES} at most.")
+        raise UserError(
+            f"policy_arns names {len(arns)} policies; STS takes {_MOST_POLICIES} at most: leave some out."
+        )
     for arn in arns:
         if not _POLICY_ARN.fullmatch(arn):
             raise UserError(

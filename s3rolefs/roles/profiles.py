@@ -7,6 +7,7 @@ named in a profile are assumed by `roles.sts` (ROLES.md, "Why not botocore's own
 
 from __future__ import annotations
 
+import difflib
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,8 +218,13 @@ class ProfileSource:
     def _missing(self, what: str) -> CredentialsError:
         if self._is_named:
             where = f"{self._profiles.config_file} and {self._profiles.credentials_file}"
-            return CredentialsError(Reason.SESSION_MISSING, f"{what} in {where}.")
+            return CredentialsError(Reason.SESSION_MISSING, f"{what} in {where}: {self._way_out()}")
         return CredentialsError(Reason.SESSION_MISSING, self._profiles.nothing_found())
+
+    def _way_out(self) -> str:
+        known = self._profiles.session(self._name).available_profiles
+        near = difflib.get_close_matches(self._name, [name for name in known if name != self._name], n=1)
+        return f"did you mean {near[0]}?" if near else "correct the name, or write them there."
 
     def _login_words(self) -> str:
         if self._is_sso:

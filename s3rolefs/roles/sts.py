@@ -60,6 +60,7 @@ _NO_STS_CODES = frozenset(
     {"MethodNotAllowed", "NotImplemented", "InvalidAction", "InvalidRequest", "404", "405", "501"}
 )
 _DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
+_PROOF_CODES = frozenset({"InvalidIdentityToken", "IDPRejectedClaim"})
 
 # The keys that the calling thread signs with; each call runs in a context of its own.
 _signer: contextvars.ContextVar[Snapshot | None] = contextvars.ContextVar("signer")
@@ -251,7 +252,12 @@ class TokenService:
             reason, message = Reason.UNREACHABLE, f"{self.name} could not {what} just now: {words}"
         elif code in _EXPIRED_CODES:
             reason = Reason.SESSION_EXPIRED
-            message = f"The {proof} that was to {what} has expired: {words}; renew it."
+            message = f"The {proof} that was to {what} has expired: {words}; renew it{_whence(proof)}."
+        elif code in _PROOF_CODES:
+            message = (
+                f"{self.name} does not take the {proof} that was to {what}: {words}; "
+                f"get another one{_whence(proof)}."
+            )
         elif code in _CLOCK_CODES:
             reason = Reason.UNREACHABLE
             message = f"{self.name} refuses the time of the request, set the machine's clock: {words}"
@@ -263,6 +269,12 @@ class TokenService:
         else:
             message = f"{self.name} refuses to {what}: {words}"
         return CredentialsError(reason, message, detail=sentence, code=code)
+
+
+def _whence(proof: str) -> str:
+    """Name the options that give a token or an assertion."""
+    option = proof.replace(" ", "_").lower()
+    return "" if option == "session" else f" ({option}_file= or {option}_process=)"
 
 
 def _said(error: ClientError) -> Mapping[str, Any]:

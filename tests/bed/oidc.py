@@ -42,6 +42,12 @@ class Provider:
         return jwt.encode({"alg": "RS256", "kid": "first"}, usual | claims, self._key)
 
 
+def tampered(token: str) -> str:
+    """Return a token with another signature."""
+    head, claims, signature = token.split(".")
+    return f"{head}.{claims}.{signature[:-8]}AAAAAAAA"
+
+
 class TokenJudge:
     """Verify tokens as AWS's STS does, in its words (STS API reference, AssumeRoleWithWebIdentity, Errors).
 
@@ -64,7 +70,7 @@ class TokenJudge:
         claims, now = token.claims, time.time()
         if claims["exp"] <= now:
             raise RefusedError("ExpiredTokenException", "Token expired: now is after its expiration date")
-        if claims["iat"] > now + 300:
+        if max(claims["iat"], claims.get("nbf", 0)) > now + 300:
             raise RefusedError("InvalidIdentityToken", "Token was issued in the future")
         if claims["iss"] != ISSUER:
             said = "No OpenIDConnect provider found in your account for " + claims["iss"]

@@ -63,6 +63,12 @@ class SamlProvider(Loopback):
         return Said(text=urlencode({"SAMLResponse": self.assertion(), "RelayState": ""}))
 
 
+def tampered(assertion: str) -> str:
+    """Return an assertion with another user than the one it was signed for."""
+    xml = base64.b64decode(assertion).replace(b"ada@example", b"eve@example")
+    return base64.b64encode(xml).decode()
+
+
 class AssertionJudge:
     """Verify responses as AWS's STS does, in its words (STS API reference, AssumeRoleWithSAML, Errors;
     IAM User Guide, "Troubleshoot SAML federation with IAM").

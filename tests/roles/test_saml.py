@@ -16,7 +16,7 @@ from s3rolefs.roles.broker import Broker
 from s3rolefs.roles.record import State
 from s3rolefs.roles.saml import UnreadableAssertionError, assertion_in, roles_in
 from tests.bed.radosgw import Keys
-from tests.bed.saml import AssertionJudge, SamlProvider
+from tests.bed.saml import AssertionJudge, SamlProvider, tampered
 from tests.bed.sts import StrictSts
 
 ROLE = "arn:aws:iam::111122223333:role/data"
@@ -179,11 +179,6 @@ async def test_a_command_that_prints_an_old_assertion_is_run_once_more(sts, idp,
     command = f"sh -c 'head -n 1 {queue}; sed -i 1d {queue}'"
     await source(sts, saml_assertion_process=command).fetch()
     assert len(sts.requests) == 2
-
-
-def tampered(assertion):
-    xml = base64.b64decode(assertion).replace(b"ada@example", b"eve@example")
-    return base64.b64encode(xml).decode()
 
 
 async def test_a_tampered_assertion_and_a_wrong_audience_are_refused_in_the_words_of_sts(sts, idp, file):

@@ -10,7 +10,7 @@ from s3rolefs.config import PROOF, RoleConfig
 from s3rolefs.errors import CredentialsError, Reason, UserError
 from s3rolefs.roles import provider
 from s3rolefs.roles.broker import Broker
-from tests.bed.oidc import Provider, TokenJudge
+from tests.bed.oidc import Provider, TokenJudge, tampered
 from tests.bed.radosgw import Keys
 from tests.bed.sts import RefusedError, StrictSts
 
@@ -187,8 +187,7 @@ async def test_a_token_that_is_not_taken_is_told_in_the_words_of_sts(
 
 
 async def test_a_tampered_token_is_refused(sts, oidc, token_file):
-    head, claims, signature = oidc.token().split(".")
-    token_file.write_text(f"{head}.{claims}.{signature[:-8]}AAAAAAAA")
+    token_file.write_text(tampered(oidc.token()))
     error = await refusal(source(sts, web_identity_token_file=str(token_file)))
     assert (error.reason, error.code) == (Reason.ROLE_REFUSED, "InvalidIdentityToken")
 
