@@ -121,6 +121,7 @@ class TokenService:
             request,
             lambda client: client.assume_role_with_web_identity(**parameters),
             proof="web identity token",
+            advice=lambda: policies.web_identity_advice(role_arn=request.role_arn, token=token),
         )
 
     async def assume_role_with_saml(
@@ -137,16 +138,27 @@ class TokenService:
             "SAMLAssertion": assertion,
         }
         return await self._assume_unsigned(
-            request, lambda client: client.assume_role_with_saml(**parameters), proof="SAML assertion"
+            request,
+            lambda client: client.assume_role_with_saml(**parameters),
+            proof="SAML assertion",
+            advice=lambda: policies.saml_advice(role_arn=request.role_arn, provider_arn=provider_arn),
         )
 
     async def _assume_unsigned(
-        self, request: RoleRequest, call: Callable[[STSClient], Any], *, proof: str
+        self,
+        request: RoleRequest,
+        call: Callable[[STSClient], Any],
+        *,
+        proof: str,
+        advice: Callable[[], str],
     ) -> Snapshot:
         try:
             answer = await self._call(None, call)
         except ClientError as error:
-            raise self._refusal(error, what=f"assume {request.role_arn}", proof=proof) from None
+            refusal = self._refusal(error, what=f"assume {request.role_arn}", proof=proof)
+            if refusal.code in _DENIED_CODES:
+                refusal.advice = advice()
+            raise refusal from None
         return self._session_of(answer)
 
     def _session_of(self, answer: Mapping[str, Any]) -> Snapshot:

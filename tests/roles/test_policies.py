@@ -6,7 +6,13 @@ import re
 import pytest
 
 from s3rolefs.roles.arns import parse_principal
-from s3rolefs.roles.policies import assume_role_advice, caller_named_in
+from s3rolefs.roles.policies import (
+    assume_role_advice,
+    caller_named_in,
+    saml_advice,
+    web_identity_advice,
+)
+from tests.bed.oidc import Provider
 
 ROLE = "arn:aws:iam::111122223333:role/data"
 
@@ -67,3 +73,51 @@ def test_an_arn_is_taken_apart(arn, account, kind, role, session):
 def test_what_is_no_principal_is_refused(text):
     with pytest.raises(ValueError, match="is not the ARN"):
         parse_principal(text)
+
+
+@pytest.mark.parametrize(
+    ("claims", "audience"),
+    [
+        ({"iss": "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC/"}, "sts.amazonaws.com"),
+        ({"iss": "https://issuer.example", "azp": "client"}, "client"),
+        ({"iss": "https://issuer.example", "aud": ["a", "b"]}, ["a", "b"]),
+    ],
+)
+def test_a_web_identity_is_trusted_by_issuer_audience_and_subject(claims, audience):
+    (trust,) = documents(web_identity_advice(role_arn=ROLE, token=Provider().token(**claims)))
+    name = claims["iss"].removeprefix("https://").rstrip("/")
+    assert trust["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Principal": {"Federated": f"arn:aws:iam::111122223333:oidc-provider/{name}"},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {
+                "StringEquals": {
+                    f"{name}:aud": audience,
+                    f"{name}:sub": "system:serviceaccount:default:data",
+                }
+            },
+        }
+    ]
+
+
+@pytest.mark.parametrize("token", ["opaque", "a.b.c", "a.W10.c", "a.e30.c"])
+def test_a_token_that_tells_nobody_gets_no_policy(token):
+    assert web_identity_advice(role_arn=ROLE, token=token) == ""
+
+
+@pytest.mark.parametrize(
+    ("partition", "audience"),
+    [("aws", "https://signin.aws.amazon.com/saml"), ("aws-cn", "https://signin.amazonaws.cn/saml")],
+)
+def test_a_saml_provider_is_trusted_for_its_audience(partition, audience):
+    provider = f"arn:{partition}:iam::111122223333:saml-provider/idp"
+    (trust,) = documents(saml_advice(role_arn=ROLE, provider_arn=provider))
+    assert trust["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Principal": {"Federated": provider},
+            "Action": "sts:AssumeRoleWithSAML",
+            "Condition": {"StringEquals": {"SAML:aud": audience}},
+        }
+    ]
