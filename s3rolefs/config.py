@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from s3rolefs.model import MIB
 
-# Under these names travel with the environment's secrets: the code that a person typed, and the
-# token or assertion that came on a descriptor.
+# Under these names travel with the environment's secrets: the codes that a person typed (JSON: device
+# → code), and the token or assertion that came on a descriptor.
 MFA_CODE = "S3ROLEFS_MFA_CODE"
 PROOF = "S3ROLEFS_PROOF"
 

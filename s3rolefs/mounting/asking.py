@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,11 @@ def with_given(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, str
 
     Raises `UserError`.
     """
-    return _with_proof(role, _with_mfa_code(role, environ))
+    codes: dict[str, str] = {}
+    for hop in role.hops:
+        environ = _with_proof(hop, environ)
+        _ask_for_code(hop, environ, codes)
+    return {**environ, MFA_CODE: json.dumps(codes)}
 
 
 def _with_proof(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -40,22 +45,21 @@ def _with_proof(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, st
     return environ
 
 
-def _with_mfa_code(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return `environ` with the code of the multi-factor device that the role needs, if it needs one.
+def _ask_for_code(role: RoleConfig, environ: Mapping[str, str], codes: dict[str, str]) -> None:
+    """Add the code of the multi-factor device that the role needs, if it needs one.
 
     Nobody is asked where a command gives the codes, or where there is no terminal (mount(8) at
     boot): there the source says what it lacks. Raises `UserError` when the person gives none.
     """
     if role.mfa_process is not None or not sys.stdin.isatty():
-        return environ
+        return
     serial = role.mfa_serial or _serial_in_profiles(role, environ)
-    if serial is None:
-        return environ
+    if serial is None or serial in codes:
+        return
     try:
-        code = getpass.getpass(f"Code of {serial}: ")
+        codes[serial] = getpass.getpass(f"Code of {serial}: ")
     except EOFError:
         raise UserError(f"Without a code of {serial} the role cannot be assumed.") from None
-    return {**environ, MFA_CODE: code}
 
 
 def _serial_in_profiles(role: RoleConfig, environ: Mapping[str, str]) -> str | None:

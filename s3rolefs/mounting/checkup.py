@@ -54,7 +54,7 @@ def check_blocking(config: MountConfig, environ: Mapping[str, str]) -> Report:
         clock = SystemClock()
         access = build_access(config.role, config.store, environ, clock)
         store = replace(config.store, io_timeout_seconds=_REQUEST_SECONDS)
-        client = S3Client(store, access.broker, clock, environ=environ, profile=config.role.profile)
+        client = S3Client(store, access.broker, clock, environ=environ, profile=config.role.hops[-1].profile)
         async with trio.open_nursery() as nursery:
             try:
                 if access.broker is not None:

@@ -39,10 +39,17 @@ class Handover:
         with open(descriptor, encoding="utf-8") as file:
             record = json.load(file)
         config = record["config"]
-        config["role"] = RoleConfig(**_with_tuples(config["role"]))
+        config["role"] = _role(config["role"])
         config["store"] = StoreConfig(**_with_tuples(config["store"]))
         config["files"] = FileConfig(**_with_tuples(config["files"]))
         return cls(config=MountConfig(**_with_tuples(config)), secrets=record["secrets"])
+
+
+def _role(record: Mapping[str, Any]) -> RoleConfig:
+    fields = _with_tuples(record)
+    if fields["source_role"] is not None:
+        fields["source_role"] = _role(fields["source_role"])
+    return RoleConfig(**fields)
 
 
 def _with_tuples(record: Mapping[str, Any]) -> dict[str, Any]:

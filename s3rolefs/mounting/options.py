@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s3rolefs.config import FileConfig, MountConfig, RoleConfig, StoreConfig
 from s3rolefs.errors import MountFailure, UserError
-from s3rolefs.mounting.optiontable import BY_NAME, IGNORED, PASSED_ON, SECRETS, Target
+from s3rolefs.mounting.optiontable import BY_NAME, IGNORED, OF_THE_MOUNT, PASSED_ON, SECRETS, Target
+from s3rolefs.mounting.settings import load_settings
 from s3rolefs.mounting.source import parse_source
 from s3rolefs.roles.validation import validate
 
@@ -55,8 +57,9 @@ def parse_mount(
         flags = _with_flag(flags, "ro")
     if "allow_other" in flags and "allow_root" in flags:
         raise UserError("allow_other and allow_root contradict each other: give one of them.")
-    _refuse_paths_inside(mountpoint, seen)
+    _refuse_paths_inside(mountpoint, seen.items())
     role, store = _access(parsed, bucket, prefix)
+    _refuse_paths_inside(mountpoint, _paths_of(role))
     return MountConfig(
         source=source,
         mountpoint=mountpoint,
@@ -76,10 +79,32 @@ def parse_access(source: str | None, texts: Iterable[str]) -> tuple[RoleConfig, 
 
 
 def _access(parsed: Parsed, bucket: str, prefix: str) -> tuple[RoleConfig, StoreConfig]:
-    role = RoleConfig(**parsed[Target.ROLE])
     store = StoreConfig(bucket=bucket, prefix=prefix, **parsed[Target.STORE])
+    return _role(parsed, store), store
+
+
+def _role(parsed: Parsed, store: StoreConfig) -> RoleConfig:
+    """Return the role that options describe, else the one they name, else the configuration's for a source.
+
+    Never a mixture: whoever gives one option about who the mount is says all of it.
+    """
+    given, name = parsed[Target.ROLE], parsed[Target.DERIVED].get("role")
+    own = next((field for field in given if field not in OF_THE_MOUNT), None)
+    if name is not None and own is not None:
+        raise UserError(
+            f"role={name} says who the mount is, and so does {own}: leave one of them out, or write {own} "
+            "into the role."
+        )
+    found = None
+    if name is not None:
+        found = load_settings(os.environ).role(name)
+    elif own is None and store.bucket:
+        found = load_settings(os.environ).role_for(store)
+    if found is not None:
+        return replace(found, **given)
+    role = RoleConfig(**given)
     validate(role)
-    return role, store
+    return role
 
 
 def split_options(text: str) -> Iterator[str]:
@@ -169,17 +194,23 @@ def default_spool_dir() -> str:
     return str(Path(cache_home) / "s3rolefs")
 
 
-def _refuse_paths_inside(mountpoint: str, seen: dict[str, str]) -> None:
+def _paths_of(role: RoleConfig) -> Iterator[tuple[str, str]]:
+    """Yield what paths a role of the configuration names, by option."""
+    for hop in role.hops:
+        if hop.name is not None:
+            yield from ((name, path) for name in _PATHS if (path := getattr(hop, name, None)))
+
+
+def _refuse_paths_inside(mountpoint: str, given: Iterable[tuple[str, str]]) -> None:
     if not mountpoint:
         return
     inside = Path(mountpoint).absolute()
-    for name in _PATHS:
-        if name not in seen:
+    for name, value in given:
+        if name not in _PATHS:
             continue
-        path = Path(seen[name]).expanduser().absolute()
+        path = Path(value).expanduser().absolute()
         for candidate in (path, path.parent.resolve() / path.name):
             if candidate == inside or inside in candidate.parents:
                 raise UserError(
-                    f"{name}={seen[name]} lies inside the directory to be mounted on: "
-                    "choose a path outside it."
+                    f"{name}={value} lies inside the directory to be mounted on: choose a path outside it."
                 )

@@ -148,7 +148,7 @@ class Server:
             access.broker,
             clock,
             environ=self._environment,
-            profile=config.role.profile,
+            profile=config.role.hops[-1].profile,
         )
         services.start_soon(_close_at_the_end, client)
         await ask_bucket(client, access, config)

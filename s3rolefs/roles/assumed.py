@@ -69,7 +69,7 @@ class AssumedRole:
 
     def describe(self) -> str:
         """Return role and source."""
-        return f"{self._request.role_arn} assumed with {self._source.describe()}"
+        return f"{self._request.title} assumed with {self._source.describe()}"
 
     def needs(self) -> Sequence[Need]:
         """Return what the source below needs, then the code of the device."""

@@ -6,6 +6,7 @@ so chains of profiles become chains of sources, of any length.
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from dataclasses import dataclass, field
@@ -82,7 +83,8 @@ class Place:
 
     def token_service(self, role: RoleConfig, role_arn: str) -> TokenService:
         """Return the STS to ask about a role."""
-        profile = role.profile or role.source_profile or self.profiles.default_name
+        first = role.hops[-1]
+        profile = first.profile or first.source_profile or self.profiles.default_name
         return TokenService(
             region=sts_region(
                 self.region,
@@ -104,6 +106,8 @@ class Place:
 
     def _base_source(self, role: RoleConfig) -> Source:
         """Return the one source the configuration names, or the one that is found."""
+        if role.source_role is not None:
+            return self.source(role.source_role)
         if role.credentials_file is not None:
             return FileSource(role.credentials_file)
         if role.credential_source is not None:
@@ -118,8 +122,9 @@ class Place:
         service = self._service_for(role, request)
         codes = None
         if request.mfa_serial is not None:
+            typed = json.loads(self.environment.get(MFA_CODE, "{}"))
             codes = MfaCodes(
-                request.mfa_serial, typed=self.environment.get(MFA_CODE), command=role.mfa_process
+                request.mfa_serial, typed=typed.get(request.mfa_serial), command=role.mfa_process
             )
         is_chained = isinstance(source, _ROLES) and is_aws(service.endpoint_url)
         return AssumedRole(source, service, request, is_chained=is_chained, codes=codes)
@@ -271,6 +276,7 @@ def request_of(role: RoleConfig, role_arn: str) -> RoleRequest:
         transitive_tags=role.transitive_tags,
         source_identity=role.source_identity,
         mfa_serial=role.mfa_serial,
+        name=role.name,
     )
 
 

@@ -10,8 +10,8 @@ from typing import Any
 class RoleRequest:
     """Name the role to assume and how; `duration_seconds` None leaves the life to STS.
 
-    `policy` is the text of a session policy, `tags` are pairs of key and value; external id, tags,
-    source identity and MFA are AssumeRole's only.
+    `name` is what the configuration calls the role, `policy` the text of a session policy, `tags` are
+    pairs of key and value; external id, tags, source identity and MFA are AssumeRole's only.
     """
 
     role_arn: str
@@ -24,6 +24,12 @@ class RoleRequest:
     transitive_tags: tuple[str, ...] = ()
     source_identity: str | None = None
     mfa_serial: str | None = None
+    name: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Return how to call the role where a person reads it."""
+        return self.role_arn if self.name is None else f"{self.name} ({self.role_arn})"
 
     def common_parameters(self) -> dict[str, Any]:
         """Return what every way of assuming a role takes, as botocore spells it."""

@@ -82,7 +82,7 @@ class SamlRole:
 
     def describe(self) -> str:
         """Return role and source of the assertion."""
-        return f"{self._request.role_arn} assumed with {self._proof.describe()}"
+        return f"{self._request.title} assumed with {self._proof.describe()}"
 
     def needs(self) -> Sequence[Need]:
         """Return the assertion, whatever else may bring one."""

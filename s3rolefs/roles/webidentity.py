@@ -71,7 +71,7 @@ class WebIdentityRole:
 
     def describe(self) -> str:
         """Return role and source of the token."""
-        return f"{self._request.role_arn} assumed with {self._proof.describe()}"
+        return f"{self._request.title} assumed with {self._proof.describe()}"
 
     def needs(self) -> Sequence[Need]:
         """Return the token, whatever else may bring one."""

@@ -81,7 +81,7 @@ class Device:
 
 async def test_a_typed_code_serves_once_and_then_a_person_is_needed(front, running):
     front.judge = Device("123456")
-    typed = source(front, KEYS | {MFA_CODE: " 123456 "}, mfa_serial=SERIAL)
+    typed = source(front, KEYS | {MFA_CODE: json.dumps({SERIAL: " 123456 "})}, mfa_serial=SERIAL)
     async with running(Broker(typed, clock=SystemClock())) as broker:
         first = await broker.get()
         with pytest.raises(CredentialsError, match=f"A new code of {SERIAL} is needed") as caught:
@@ -93,7 +93,7 @@ async def test_a_typed_code_serves_once_and_then_a_person_is_needed(front, runni
 
 async def test_a_typed_code_that_never_arrived_is_tried_again(front):
     front.error = (503, "ServiceUnavailable", "Later")
-    typed = source(front, KEYS | {MFA_CODE: "123456"}, mfa_serial=SERIAL)
+    typed = source(front, KEYS | {MFA_CODE: json.dumps({SERIAL: "123456"})}, mfa_serial=SERIAL)
     with pytest.raises(CredentialsError, match="just now"):
         await typed.fetch()
     front.error = None
@@ -116,7 +116,10 @@ async def test_a_command_gives_a_new_code_each_time(front, tmp_path):
 
 
 async def test_what_is_no_code_is_not_sent_nor_shown(front):
-    for environment, command in ((KEYS, "echo hunter2"), (KEYS | {MFA_CODE: "hunter2"}, None)):
+    for environment, command in (
+        (KEYS, "echo hunter2"),
+        (KEYS | {MFA_CODE: json.dumps({SERIAL: "hunter2"})}, None),
+    ):
         with pytest.raises(CredentialsError, match="is no code of six digits") as caught:
             await source(front, environment, mfa_serial=SERIAL, mfa_process=command).fetch()
         assert "hunter2" not in caught.value.message
