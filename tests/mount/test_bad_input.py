@@ -53,6 +53,10 @@ WRONG = [
     ("web_identity_token_process", "x", {"role_arn": ROLE, "profile": "a"}, "keep one of them"),
     ("provider_id", "www.amazon.com", {"role_arn": ROLE}, "provider_id= is of use only together with"),
     ("saml_assertion_file", "{folder}/odd", {"role_arn": ROLE}, "give saml_provider_arn="),
+    (
+        *("saml_assertion_file", "{folder}/public", {"role_arn": ROLE, "saml_provider_arn": PROVIDER}),
+        "run: chmod 600 {folder}/public",
+    ),
     ("saml_assertion_process", "it's", {"role_arn": ROLE}, "saml_assertion_process has a quote"),
     ("saml_provider_arn", PROVIDER, {"role_arn": ROLE}, "give saml_assertion_file= or"),
     (
