@@ -78,6 +78,23 @@ class StoreConfig:
     io_timeout_seconds: float = 60.0
     connections: int = 32
 
+    @property
+    def url(self) -> str:
+        """Return the bucket and prefix as a person writes them."""
+        return f"s3://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketConfig:
+    """Say which bucket one directory shows, and with which role.
+
+    `directory` is a name in the mount's root; "" is the root itself, where there is no map.
+    """
+
+    directory: str
+    role: RoleConfig
+    store: StoreConfig
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileConfig:
@@ -98,12 +115,11 @@ class FileConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountConfig:
-    """Describe one mount: the source to the letter (fsname), the directory, and the three parts."""
+    """Describe one mount: the source to the letter (fsname), the directory, and what is below it."""
 
     source: str
     mountpoint: str
-    role: RoleConfig
-    store: StoreConfig
+    buckets: tuple[BucketConfig, ...]
     files: FileConfig
     fuse_options: tuple[str, ...] = field(default=())
     mount_wait_seconds: float = 60.0

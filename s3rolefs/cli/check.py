@@ -35,7 +35,8 @@ def check(target: str | None, options: tuple[str, ...], *, as_json: bool) -> Non
     if as_json:
         display.show_json(report)
     else:
-        _show(report)
+        for each in report.get("reports", [report]):
+            _show(each)
     if not report["usable"]:
         raise click.exceptions.Exit(1)
 
@@ -43,23 +44,27 @@ def check(target: str | None, options: tuple[str, ...], *, as_json: bool) -> Non
 def _check(source: str, options: tuple[str, ...]) -> dict[str, Any]:
     from s3rolefs.mounting.asking import with_given
     from s3rolefs.mounting.checkup import check_blocking
+    from s3rolefs.mounting.findings import as_json
     from s3rolefs.mounting.options import parse_mount
 
     config = parse_mount(source, "", options)
-    return check_blocking(config, with_given(config.role, os.environ)).as_json()
+    return as_json(check_blocking(config, with_given(config.buckets, os.environ)))
 
 
 def _show(report: dict[str, Any]) -> None:
     if sys.stdout.isatty():
         _show_table(report)
     else:
+        if report["directory"]:
+            click.echo(f"Directory {report['directory']}:")
         for finding in report["findings"]:
             word = _MARKS[finding["outcome"]][1]
             click.echo(f"{word:<7} {finding['step'] + ':':<11} {finding['sentence']}")
     for advice in report["advice"]:
         click.echo(f"\n{advice}")
     verdict = "works" if report["usable"] else "does not work"
-    click.echo(f"\nA mount of {report['source']} {verdict}.")
+    whose = f" as {report['directory']}" if report["directory"] else ""
+    click.echo(f"\nA mount of {report['source']}{whose} {verdict}.")
 
 
 def _show_table(report: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _MINUTE = 60
 _HOUR = 3600
@@ -38,6 +38,32 @@ def show(facts: Mapping[str, str | None], *, title: str) -> None:
     for name, value in known.items():
         table.add_row(name, Text(value))
     Console().print(table)
+
+
+def directories(role: Mapping[str, Any]) -> str | None:
+    """Return the directories of a map that a role is for, None where there is no map."""
+    return ", ".join(filter(None, role["directories"])) or None
+
+
+def needs(role: Mapping[str, Any], directory: str | None) -> str | None:
+    """Return what somebody has to give the role, and how; None when nothing is missing."""
+    prompt = role.get("needs")
+    return f"{prompt}: run `s3rolefs login {directory or 'DIR'}`" if prompt else None
+
+
+def show_each(
+    answer: Mapping[str, Any], facts: Callable[[Mapping[str, Any]], Mapping[str, str | None]], *, title: str
+) -> bool:
+    """Print what was answered for the one role, or for each of {"roles": [...]}; return if all answered."""
+    if "roles" not in answer:
+        show(facts(answer), title=title)
+        return True
+    for number, role in enumerate(answer["roles"]):
+        if number and not sys.stdout.isatty():
+            click.echo()
+        said = {"error": role["error"]} if "error" in role else facts(role)
+        show({"directories": directories(role), **said}, title=title)
+    return not any("error" in role for role in answer["roles"])
 
 
 def show_json(record: Mapping[str, Any]) -> None:

@@ -38,26 +38,31 @@ def ask(command: str, target: str | None, options: Sequence[str]) -> dict[str, A
             raise UserError(f"{target} is mounted with options of its own: leave -o out, or the directory.")
         from s3rolefs.mounting import control
 
-        return control.ask(mount_named(target), command)
+        mount, path = mount_named(target)
+        return control.ask(mount, command, path)
     from s3rolefs.mounting.access import ask_blocking
     from s3rolefs.mounting.asking import with_given
     from s3rolefs.mounting.options import parse_access
     from s3rolefs.mounting.views import QUESTIONS
 
-    role, store = parse_access(target, options)
-    return ask_blocking(role, store, with_given(role, os.environ), QUESTIONS[command])
+    buckets = parse_access(target, options)
+    return ask_blocking(buckets, with_given(buckets, os.environ), QUESTIONS[command])
 
 
-def mount_named(directory: str) -> Mount:
-    """Return the mount that a directory lies in, judged by names: a hung mount is not touched."""
+def mount_named(directory: str) -> tuple[Mount, str]:
+    """Return the mount that a directory lies in, and where in it ("" is its root).
+
+    Judged by names: a hung mount is not touched.
+    """
     path = os.path.normpath(Path(directory).absolute())
     mount = mounttable.mount_of(path)
     if mount is None:
         # Through a symbolic link. No mount of ours lies on this path, so looking at it is safe.
-        mount = mounttable.mount_of(os.path.realpath(path))
+        path = os.path.realpath(path)
+        mount = mounttable.mount_of(path)
     if mount is None:
         raise UserError(
             f"{directory} lies in no mounted bucket: give a mounted directory "
             "(`findmnt -t fuse.s3rolefs` lists them)."
         )
-    return mount
+    return mount, path[len(mount.mountpoint) :].lstrip("/")

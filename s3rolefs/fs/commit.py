@@ -164,7 +164,7 @@ class Committer:
 
     async def store_attributes(self, inode: Inode) -> None:
         """Make S3 have the attributes of a file whose content it has already, or of a directory."""
-        if inode.removed or (inode.parent is None and self._table.key(inode) == ""):
+        if inode.removed or (inode.permanent and (self._table.is_map or self._table.key(inode) == "")):
             return
         if inode.detached:
             raise _changed_elsewhere()

@@ -20,6 +20,8 @@ from s3rolefs.fs.tree import Tree
 from s3rolefs.fs.treelock import TreeLock
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from s3rolefs.cache.background import Background
     from s3rolefs.clock import Clock
     from s3rolefs.config import FileConfig
@@ -43,6 +45,7 @@ class Core:
         files: FileConfig,
         clock: Clock,
         folder: UnsentFolder,
+        directories: Mapping[str, str],
     ) -> None:
         self.background = background
         self.store = store
@@ -51,15 +54,13 @@ class Core:
         self.prefix = prefix
         self.tree_lock = TreeLock()
         self.mounted_at_ns = time.time_ns()
+        of_root = attributes.of_directory(None, files, default_time_ns=self.mounted_at_ns)
         root = Inode(
-            ROOT_NUMBER,
-            None,
-            "",
-            attributes.of_directory(None, files, default_time_ns=self.mounted_at_ns),
-            info=None,
-            checked_at_seconds=clock.boot_seconds(),
+            ROOT_NUMBER, None, "", of_root, info=None, checked_at_seconds=clock.boot_seconds(), permanent=True
         )
         self.table = InodeTable(prefix, root)
+        for name, key_prefix in directories.items():
+            self.table.add_permanent(name, key_prefix, of_root, checked_at_seconds=clock.boot_seconds())
         self.metadata = MetadataCache(clock, ttl_seconds=files.metadata_ttl_seconds)
         self.blocks = BlockCache(store, background, capacity_bytes=files.cache_memory_bytes)
         self.tree = Tree(
@@ -81,10 +82,15 @@ class Core:
         if self.files.read_only:
             raise FileSystemError(Reason.READ_ONLY)
 
+    def check_takes_names(self, directory: Inode) -> None:
+        """Raise NOT_PERMITTED for the root of a map: what is in it, the configuration says."""
+        if self.table.is_map and directory is self.table.root:
+            raise FileSystemError(Reason.NOT_PERMITTED, "the directories here are those of the map")
+
     def known(self, parent: InodeNumber, name: bytes) -> Inode | None:
         """Return what a name stands for if that needs no request."""
         directory = self.directory(parent)
-        component = component_of(name, self.table.directory_prefix(directory), creating=True)
+        component = component_of(name, self.table.key_prefix(directory), creating=True)
         inode = directory.children.get(component)
         return inode if inode is not None and self.tree.is_fresh(inode) else None
 
@@ -92,9 +98,10 @@ class Core:
         """Make the inode of a file that S3 does not have yet, with a writer that is due."""
         self.check_writable()
         directory = self.directory(parent)
-        component = component_of(name, self.table.directory_prefix(directory), creating=True)
+        component = component_of(name, self.table.key_prefix(directory), creating=True)
         if self.known(parent, name) is not None:
             raise FileSystemError(Reason.EXISTS)
+        self.check_takes_names(directory)
         known = directory.children.get(component)
         if known is not None:
             self.table.detach(known)

@@ -199,7 +199,7 @@ class Directories:
 
     async def stay_without(self, directory: Inode, name: str) -> None:
         """Give an implicit directory a marker before its last child goes, so that it stays."""
-        if directory.parent is None or directory.info is not None:
+        if directory.permanent or directory.info is not None:
             return
         prefix = self.table.directory_prefix(directory)
         listing = self.metadata.listing(prefix)

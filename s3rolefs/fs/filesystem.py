@@ -21,6 +21,8 @@ from s3rolefs.fs.namespace import Namespace
 from s3rolefs.fs.unsent import KeptVersion, Unsent, UnsentFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from s3rolefs.clock import Clock
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.inodes import Inode
@@ -30,15 +32,27 @@ log = logging.getLogger(__name__)
 
 
 class FileSystem:
-    """Own one mount's state; usable while `run` runs."""
+    """Own one mount's state; usable while `run` runs.
+
+    With `directories` the root consists of just these: each begins with its name in `store`, and with the
+    prefix that is given in the bucket behind it.
+    """
 
     names: Namespace
     descriptors: Descriptors
 
     def __init__(
-        self, store: ObjectStore, *, prefix: str, source: str, files: FileConfig, clock: Clock
+        self,
+        store: ObjectStore,
+        *,
+        prefix: str,
+        source: str,
+        files: FileConfig,
+        clock: Clock,
+        directories: Mapping[str, str] | None = None,
     ) -> None:
         self._store = store
+        self._directories = directories or {}
         self._prefix = prefix
         self.files = files
         self._clock = clock
@@ -54,6 +68,7 @@ class FileSystem:
                 files=self.files,
                 clock=self._clock,
                 folder=self._folder,
+                directories=self._directories,
             )
             self.names = Namespace(self._core)
             self.descriptors = Descriptors(self._core)
@@ -108,6 +123,8 @@ class FileSystem:
         """Make the inode of a kept version and those above it; None: another one has its place."""
         *directories, component = kept.key[len(self._prefix) :].split("/")
         parent = self._core.table.root
+        if self._directories and directories[0] not in self._directories:
+            return None  # the map no longer has it
         for directory in directories:
             parent = parent.children.get(directory) or self._core.table.add(
                 parent,

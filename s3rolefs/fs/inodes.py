@@ -34,8 +34,9 @@ class Inode:
     `lookups` counts the kernel's references, `handles` the open descriptors, `writable_handles`
     those of them that may write. `detached` is true when the name is gone or belongs to another
     inode; `removed` when it was this mount that took the name away: then nobody waits for the content,
-    while a write to a file whose name somebody else took is STALE. `times_were_set`: utimens gave times that
-    S3 does not have yet. `lock` orders what changes the content, the attributes or the place.
+    while a write to a file whose name somebody else took is STALE. `permanent`: a directory that is there
+    whatever S3 says, the root or one of a map. `times_were_set`: utimens gave times that S3 does not have
+    yet. `lock` orders what changes the content, the attributes or the place.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Inode:
         "name",
         "number",
         "parent",
+        "permanent",
         "removed",
         "symlink_target",
         "times_were_set",
@@ -67,6 +69,7 @@ class Inode:
         *,
         info: ObjectInfo | None,
         checked_at_seconds: float,
+        permanent: bool = False,
     ) -> None:
         self.number = number
         self.parent = parent
@@ -74,6 +77,7 @@ class Inode:
         self.attributes = attributes
         self.info = info
         self.checked_at_seconds = checked_at_seconds
+        self.permanent = permanent
         self.children: dict[str, Inode] = {}
         self.lookups = 0
         self.handles = 0
@@ -142,6 +146,7 @@ class InodeTable:
         self._prefix = prefix
         self.root = root
         self._by_number: dict[InodeNumber, Inode] = {root.number: root}
+        self._key_prefixes: dict[str, str] = {}
         self._promised: Counter[InodeNumber] = Counter()
         self.writing: set[Inode] = set()
 
@@ -161,6 +166,26 @@ class InodeTable:
         if directory.parent is None:
             return self._prefix
         return self.directory_prefix(directory.parent) + directory.name + "/"
+
+    @property
+    def is_map(self) -> bool:
+        """Tell whether the root consists of directories that are permanent."""
+        return bool(self._key_prefixes)
+
+    def top(self, inode: Inode) -> Inode:
+        """Return the permanent directory that an inode is in, or is: beyond it another bucket may begin."""
+        while not inode.permanent:
+            assert inode.parent is not None
+            inode = inode.parent
+        return inode
+
+    def key_prefix(self, directory: Inode) -> str:
+        """Return what the keys below a directory begin with in their bucket: a map's names are not in it."""
+        prefix = self.directory_prefix(directory)
+        top = self.top(directory)
+        if top is self.root:
+            return prefix
+        return self._key_prefixes[top.name] + prefix[len(self.directory_prefix(top)) :]
 
     def key(self, inode: Inode) -> Key:
         """Return the key of a file, or of a directory's marker."""
@@ -212,6 +237,14 @@ class InodeTable:
         parent.children[name] = inode
         return inode
 
+    def add_permanent(
+        self, name: str, key_prefix: str, attributes: Attributes, *, checked_at_seconds: float
+    ) -> None:
+        """Make a directory of a map, in the root; `key_prefix` is where it begins in its bucket."""
+        self._key_prefixes[name] = key_prefix
+        inode = self.add(self.root, name, attributes, info=None, checked_at_seconds=checked_at_seconds)
+        inode.permanent = True
+
     def detach(self, inode: Inode) -> None:
         """Take an inode off its name, which belongs to somebody else's version now."""
         if inode.parent is not None and inode.parent.children.get(inode.name) is inode:
@@ -261,16 +294,11 @@ class InodeTable:
 
     def drop_if_unused(self, inode: Inode) -> None:
         """Forget an inode that neither the kernel nor a descriptor nor unsent data needs."""
-        if (
-            inode.parent is None
-            or inode.lookups
-            or inode.handles
-            or inode.writer is not None
-            or inode.children
-        ):
+        if inode.permanent or inode.lookups or inode.handles or inode.writer is not None or inode.children:
             return
         if self._by_number.pop(inode.number, None) is None:
             return
+        assert inode.parent is not None
         if inode.parent.children.get(inode.name) is inode:
             del inode.parent.children[inode.name]
         self.drop_if_unused(inode.parent)

@@ -41,7 +41,7 @@ class Namespace:
         elif name == b"..":
             inode = directory.parent or directory
         else:
-            prefix = self._core.table.directory_prefix(directory)
+            prefix = self._core.table.key_prefix(directory)
             inode = await self._core.tree.lookup(directory, component_of(name, prefix, creating=False))
         inode.lookups += 1
         return inode
@@ -117,9 +117,10 @@ class Namespace:
         """Make a directory."""
         self._core.check_writable()
         directory = self._core.directory(parent)
-        component = component_of(name, self._core.table.directory_prefix(directory), creating=True)
+        component = component_of(name, self._core.table.key_prefix(directory), creating=True)
         if self._core.known(parent, name) is not None:
             raise FileSystemError(Reason.EXISTS)
+        self._core.check_takes_names(directory)
         async with self._core.tree_lock.shared(directory):
             inode = await self._core.directories.make(
                 directory,
@@ -157,6 +158,8 @@ class Namespace:
         inode = await self._child(directory, name)
         if not inode.is_directory:
             raise FileSystemError(Reason.NOT_DIRECTORY)
+        if inode.permanent:
+            raise FileSystemError(Reason.BUSY, "this directory is the map's")
         async with self._core.tree_lock.shared(inode), inode.lock:
             await self._core.directories.remove(inode)
         directory.children_changed()
@@ -174,12 +177,17 @@ class Namespace:
         self._core.check_writable()
         directory, new_directory = self._core.directory(parent), self._core.directory(new_parent)
         inode = await self._child(directory, name)
-        component = component_of(new_name, self._core.table.directory_prefix(new_directory), creating=True)
+        component = component_of(new_name, self._core.table.key_prefix(new_directory), creating=True)
         target = await self._child_or_none(new_directory, new_name)
         if target is inode:
             return
         if target is not None and not overwrite:
             raise FileSystemError(Reason.EXISTS)
+        if inode.permanent or (target is not None and target.permanent):
+            raise FileSystemError(Reason.BUSY, "this directory is the map's")
+        self._core.check_takes_names(new_directory)
+        if self._core.table.top(directory) is not self._core.table.top(new_directory):
+            raise FileSystemError(Reason.CROSS_DEVICE, "it would lead into another bucket")
         if target is not None and inode.is_directory != target.is_directory:
             raise FileSystemError(Reason.IS_DIRECTORY if target.is_directory else Reason.NOT_DIRECTORY)
         if inode.is_directory:
@@ -229,7 +237,7 @@ class Namespace:
                     raise
 
     async def _child(self, directory: Inode, name: bytes) -> Inode:
-        prefix = self._core.table.directory_prefix(directory)
+        prefix = self._core.table.key_prefix(directory)
         return await self._core.tree.lookup(directory, component_of(name, prefix, creating=False))
 
     async def _child_or_none(self, directory: Inode, name: bytes) -> Inode | None:

@@ -54,11 +54,11 @@ class Tree:
 
     def is_fresh(self, inode: Inode) -> bool:
         """Tell whether nothing needs to be asked about an inode: local changes always win."""
-        return inode.parent is None or inode.detached or inode.is_unsent or self.fresh_seconds(inode) > 0
+        return inode.permanent or inode.detached or inode.is_unsent or self.fresh_seconds(inode) > 0
 
     def fresh_seconds(self, inode: Inode) -> float:
         """Return for how long what is known of an inode may still be believed."""
-        if inode.parent is None or inode.removed or inode.is_unsent:
+        if inode.permanent or inode.removed or inode.is_unsent:
             return self._files.metadata_ttl_seconds
         if inode.detached:
             return 0.0

@@ -1,7 +1,8 @@
-"""Make the broker and the STS service of a mount, or of a command that has no mount yet."""
+"""Make the brokers and STS services of a mount, or of a command that has no mount yet."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,10 +14,10 @@ from s3rolefs.roles import identity, provider
 from s3rolefs.roles.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 
     from s3rolefs.clock import Clock
-    from s3rolefs.config import RoleConfig, StoreConfig
+    from s3rolefs.config import BucketConfig, RoleConfig
     from s3rolefs.roles.broker import Broker
     from s3rolefs.roles.identity import Identity
     from s3rolefs.roles.sts import TokenService
@@ -26,15 +27,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Hold what gives and names a session; without a broker, requests are not signed."""
+    """Hold what gives and names a session; without a broker, requests are not signed.
 
+    `directories` are those in the mount's root that it is for ("": all there is).
+    """
+
+    role: RoleConfig
+    directories: tuple[str, ...]
     broker: Broker | None
     service: TokenService
 
     async def start(self, nursery: trio.Nursery) -> None:
-        """Obtain a first session and keep it alive in `nursery`. Raises `CredentialsError`."""
+        """Obtain a first session in `nursery`, and keep it alive there; `wait` waits for it."""
         if self.broker is not None:
             await nursery.start(self.broker.run)
+
+    async def wait(self) -> None:
+        """Return when there is a session. Raises `CredentialsError`."""
+        if self.broker is not None:
             await self.broker.get()
 
     async def whoami(self) -> Identity:
@@ -51,20 +61,31 @@ class Access:
 
     def describe(self) -> dict[str, Any]:
         """Return how the session stands, for `status`; `state` is "unsigned" where there is none."""
+        whose = {"name": self.role.name, "directories": list(self.directories)}
         if self.broker is None:
-            nothing = dict.fromkeys(("arn", "obtained_at", "expires_at", "next_refresh_at"))
+            nothing = dict.fromkeys(("arn", "needs", "obtained_at", "expires_at", "next_refresh_at"))
             whence = {"state": "unsigned", "source": identity.NOBODY.source, "generation": 0}
-            return {**whence, **nothing, **asdict(Record())}
-        return self.broker.describe()
+            return {**whose, **whence, **nothing, **asdict(Record())}
+        return {**whose, **self.broker.describe()}
 
 
-def build_access(
-    role: RoleConfig, store: StoreConfig, environment: Mapping[str, str], clock: Clock
-) -> Access:
-    """Return the access that options say; the broker's `run` has to be started.
+def build_accesses(
+    buckets: Iterable[BucketConfig], environment: Mapping[str, str], clock: Clock
+) -> tuple[Access, ...]:
+    """Return the access to each bucket, one for all that have the same role at the same STS.
 
-    Raises `UserError`.
+    They have to be started. Raises `UserError`.
     """
+    alike: dict[Hashable, list[BucketConfig]] = {}
+    for bucket in buckets:
+        store = bucket.store
+        key = (bucket.role, store.region, store.endpoint_url, store.ca_bundle)
+        alike.setdefault(key, []).append(bucket)
+    return tuple(_build(same, environment, clock) for same in alike.values())
+
+
+def _build(same: Sequence[BucketConfig], environment: Mapping[str, str], clock: Clock) -> Access:
+    role, store = same[0].role, same[0].store
 
     def made(make: Callable[..., T]) -> T:
         return make(
@@ -77,26 +98,52 @@ def build_access(
         )
 
     broker = None if role.no_sign_request else made(provider.build)
-    return Access(broker=broker, service=made(provider.token_service))
+    return Access(
+        role=role,
+        directories=tuple(bucket.directory for bucket in same),
+        broker=broker,
+        service=made(provider.token_service),
+    )
+
+
+async def _wait_for(accesses: Sequence[Access]) -> None:
+    if len(accesses) == 1:
+        await accesses[0].wait()
+        return
+
+    async def wait(access: Access) -> None:
+        with suppress(CredentialsError):
+            await access.wait()
+
+    async with trio.open_nursery() as nursery:
+        for access in accesses:
+            nursery.start_soon(wait, access)
 
 
 def ask_blocking(
-    role: RoleConfig,
-    store: StoreConfig,
+    buckets: Iterable[BucketConfig],
     environment: Mapping[str, str],
-    question: Callable[[Access], Awaitable[T]],
+    question: Callable[[Sequence[Access]], Awaitable[T]],
+    *,
+    wait: bool = True,
 ) -> T:
-    """Obtain a session as a mount would, and return what `question` learns from it.
+    """Obtain sessions as a mount would, and return what `question` learns from them.
+
+    It is asked when the attempts to get one are over; not to `wait` for them is for who asks why. Of
+    several that fail, `question` has to tell.
 
     Raises `UserError`.
     """
 
     async def ask() -> T | CredentialsError | UserError:
-        access = build_access(role, store, environment, SystemClock())
+        accesses = build_accesses(buckets, environment, SystemClock())
         async with trio.open_nursery() as nursery:
             try:
-                await access.start(nursery)
-                return await question(access)
+                for access in accesses:
+                    await access.start(nursery)
+                if wait:
+                    await _wait_for(accesses)
+                return await question(accesses)
             except (CredentialsError, UserError) as error:
                 # Out of the nursery it would come in an ExceptionGroup.
                 return error

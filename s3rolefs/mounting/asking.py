@@ -14,22 +14,22 @@ from s3rolefs.roles.reading import is_descriptor
 from s3rolefs.roles.validation import has_source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from s3rolefs.config import RoleConfig
+    from s3rolefs.config import BucketConfig, RoleConfig
 
 _LARGEST_CHARACTERS = 256 * 1024
 
 
-def with_given(role: RoleConfig, environ: Mapping[str, str]) -> Mapping[str, str]:
+def with_given(buckets: Iterable[BucketConfig], environ: Mapping[str, str]) -> Mapping[str, str]:
     """Return `environ` with what the serving process could not get by itself.
 
     Raises `UserError`.
     """
     codes: dict[str, str] = {}
-    for hop in role.hops:
-        environ = _with_proof(hop, environ)
-        _ask_for_code(hop, environ, codes)
+    for role in dict.fromkeys(hop for bucket in buckets for hop in bucket.role.hops):
+        environ = _with_proof(role, environ)
+        _ask_for_code(role, environ, codes)
     return {**environ, MFA_CODE: json.dumps(codes)}
 
 

@@ -15,12 +15,12 @@ import trio
 from s3rolefs.clock import SystemClock
 from s3rolefs.errors import CredentialsError, FileSystemError, Reason, StoreError, UserError
 from s3rolefs.model import Key
-from s3rolefs.mounting.access import build_access
+from s3rolefs.mounting.access import build_accesses
+from s3rolefs.mounting.buckets import open_buckets
 from s3rolefs.mounting.findings import STEPS, Finding, Outcome, Report
 from s3rolefs.mounting.grants import ACTIONS, advice_for, lasting_principal
 from s3rolefs.mounting.promises import weaker_promise
 from s3rolefs.mounting.refusals import refusal_of
-from s3rolefs.s3.client import S3Client
 from s3rolefs.s3.store import ObjectAttributes
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from s3rolefs.config import MountConfig
     from s3rolefs.model import ObjectInfo
-    from s3rolefs.mounting.access import Access
+    from s3rolefs.mounting.buckets import Bucket
 
 # Below what a command waits for the answer of a running mount, whose requests have its io_timeout.
 _LIMIT_SECONDS = 30.0
@@ -47,39 +47,57 @@ _CLOCK_CODES = frozenset({"RequestExpired", "RequestTimeTooSkewed"})
 _RIGHT_CLOCK_SECONDS = 5.0
 
 
-def check_blocking(config: MountConfig, environ: Mapping[str, str]) -> Report:
+def check_blocking(config: MountConfig, environ: Mapping[str, str]) -> Sequence[Report]:
     """Check what a mount with this configuration would need. Raises `UserError`."""
 
-    async def check() -> Report:
+    async def check() -> Sequence[Report]:
         clock = SystemClock()
-        access = build_access(config.role, config.store, environ, clock)
-        store = replace(config.store, io_timeout_seconds=_REQUEST_SECONDS)
-        client = S3Client(store, access.broker, clock, environ=environ, profile=config.role.hops[-1].profile)
+        configs = [
+            replace(config, store=replace(config.store, io_timeout_seconds=_REQUEST_SECONDS))
+            for config in config.buckets
+        ]
+        accesses = build_accesses(configs, environ, clock)
+        buckets = open_buckets(configs, accesses, environ, clock)
         async with trio.open_nursery() as nursery:
             try:
-                if access.broker is not None:
-                    await nursery.start(access.broker.run)
-                return await Checkup(config, access, client).run()
+                for access in accesses:
+                    await access.start(nursery)
+                return await check_each(buckets, read_only=config.files.read_only)
             finally:
                 nursery.cancel_scope.cancel()
                 with trio.CancelScope(shield=True):
-                    await client.aclose()
+                    for bucket in buckets:
+                        await bucket.client.aclose()
 
     return trio.run(check)
 
 
-class Checkup:
-    """Check one source once, with the access and the client of a mount or of their own."""
+async def check_each(buckets: Sequence[Bucket], *, read_only: bool) -> Sequence[Report]:
+    """Check several buckets at once and return what was found, in their order."""
+    reports: dict[int, Report] = {}
 
-    def __init__(self, config: MountConfig, access: Access, client: S3Client) -> None:
-        self._config = config
-        self._access = access
-        self._client = client
+    async def check(number: int, bucket: Bucket) -> None:
+        reports[number] = await Checkup(bucket, read_only=read_only).run()
+
+    async with trio.open_nursery() as nursery:
+        for number, bucket in enumerate(buckets):
+            nursery.start_soon(check, number, bucket)
+    return [reports[number] for number in sorted(reports)]
+
+
+class Checkup:
+    """Check one bucket once, with the access and the client of a mount or of their own."""
+
+    def __init__(self, bucket: Bucket, *, read_only: bool) -> None:
+        self._config = bucket.config
+        self._access = bucket.access
+        self._client = bucket.client
+        self._read_only = read_only
         self._found: dict[str, Finding] = {}
         self._advice: list[str] = []
         self._arn: str | None = None
         self._is_versioned = False
-        self._key = Key(f"{config.store.prefix}.s3rolefs-check-{uuid.uuid4().hex}")
+        self._key = Key(f"{bucket.config.store.prefix}.s3rolefs-check-{uuid.uuid4().hex}")
 
     async def run(self) -> Report:
         """Return what was found, within a minute; never raises for what the services say."""
@@ -91,7 +109,8 @@ class Checkup:
             if step not in self._found:
                 self._note(step, Outcome.UNTRIED, "not tried, because of what is said above.")
         return Report(
-            source=self._config.source,
+            directory=self._config.directory,
+            source=self._config.store.url,
             principal=self._arn,
             usable=self._is_usable(),
             findings=tuple(self._found[step] for step in STEPS),
@@ -172,7 +191,7 @@ class Checkup:
         found = await self._list()
         if found is None:
             return
-        if self._config.files.read_only:
+        if self._read_only:
             for step in ("put", "delete", "conditions"):
                 self._note(step, Outcome.UNTRIED, "not needed: the mount is read-only (ro).")
             await self._read_one_of(found)
@@ -256,7 +275,7 @@ class Checkup:
                 self._note(step, Outcome.DENIED, f"{action} is denied below {where}{_words(error)}.")
                 return False
             if error.reason is not Reason.ARCHIVED:
-                self._note(step, Outcome.FAILS, refusal_of(error, self._config).sentence)
+                self._note(step, Outcome.FAILS, refusal_of(error, self._config.store).sentence)
                 return False
         except trio.Cancelled:
             self._note(step, Outcome.FAILS, "no answer came in time.")

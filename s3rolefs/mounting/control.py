@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from s3rolefs.mounting.mounttable import Mount
 
 Answer = dict[str, Any]
-Handler = Callable[[], Awaitable[Answer]]
+Request = Mapping[str, Any]
+Handler = Callable[[Request], Awaitable[Answer]]
 
 _log = logging.getLogger(__name__)
 
@@ -62,13 +63,13 @@ async def serve_control(
                 nursery.start_soon(_converse, trio.SocketStream(connection), handlers)
 
 
-def ask(mount: Mount, command: str) -> Answer:
-    """Ask the process behind a mount and return its answer.
+def ask(mount: Mount, command: str, path: str = "", **more: object) -> Answer:
+    """Ask the process behind a mount, about a path below it, and return its answer.
 
     Raises `UserError` with its sentence when it refuses, or when no process can be reached.
     """
     with connect(mount) as connection:
-        return ask_on(connection, command)
+        return ask_on(connection, command, path, **more)
 
 
 def connect(mount: Mount) -> socket.socket:
@@ -95,10 +96,13 @@ def connect(mount: Mount) -> socket.socket:
     )
 
 
-def ask_on(connection: socket.socket, command: str) -> Answer:
-    """Ask on a connection that `connect` made; several questions may follow each other."""
+def ask_on(connection: socket.socket, command: str, path: str = "", **more: object) -> Answer:
+    """Ask on a connection that `connect` made; several questions may follow each other.
+
+    `more` is what else the command takes: secrets travel here, and nowhere else.
+    """
     try:
-        connection.sendall(json.dumps({"command": command}).encode() + b"\n")
+        connection.sendall(json.dumps({"command": command, "path": path, **more}).encode() + b"\n")
         received = b""
         while not received.endswith(b"\n"):
             piece = connection.recv(65536)
@@ -152,7 +156,7 @@ async def _answer(line: bytes, handlers: Mapping[str, Handler]) -> Answer:
     except (ValueError, KeyError, TypeError):
         return {"error": "The running mount does not know this command: is it an older version?"}
     try:
-        return await handler()
+        return await handler(request)
     except FileSystemError as error:
         return {"error": error.message or str(error)}
     except UserError as error:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STEPS = ("source", "sts", "trust", "list", "get", "put", "delete", "clock", "conditions")
 """What is asked, in the order in which each needs the one before."""
@@ -31,14 +34,25 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Sum a check up. `usable`: a mount works. `advice`: texts with the policies that are missing."""
+    """Sum the check of one bucket up.
 
+    `directory`: that of a map, else "". `usable`: a mount works. `advice`: texts with the policies that are
+    missing.
+    """
+
+    directory: str
     source: str
     principal: str | None
     usable: bool
     findings: tuple[Finding, ...]
     advice: tuple[str, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
-        return asdict(self)
+
+def as_json(reports: Sequence[Report]) -> dict[str, Any]:
+    """Return what `--json` prints: the one report, or {"usable": all are, "reports": [...]}."""
+    if len(reports) == 1:
+        return asdict(reports[0])
+    return {
+        "usable": all(report.usable for report in reports),
+        "reports": [asdict(report) for report in reports],
+    }

@@ -11,7 +11,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from s3rolefs.config import FileConfig, MountConfig, RoleConfig, StoreConfig
+from s3rolefs.config import BucketConfig, FileConfig, MountConfig, RoleConfig, StoreConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,8 +39,14 @@ class Handover:
         with open(descriptor, encoding="utf-8") as file:
             record = json.load(file)
         config = record["config"]
-        config["role"] = _role(config["role"])
-        config["store"] = StoreConfig(**_with_tuples(config["store"]))
+        config["buckets"] = [
+            BucketConfig(
+                directory=bucket["directory"],
+                role=_role(bucket["role"]),
+                store=StoreConfig(**_with_tuples(bucket["store"])),
+            )
+            for bucket in config["buckets"]
+        ]
         config["files"] = FileConfig(**_with_tuples(config["files"]))
         return cls(config=MountConfig(**_with_tuples(config)), secrets=record["secrets"])
 

@@ -42,7 +42,7 @@ def mount_bucket(call: MountCall, environ: Mapping[str, str]) -> None:
     config = replace(config, mountpoint=mountpoint.prepare(call.directory, config.fuse_options))
     if call.fake:
         return
-    environ = with_given(config.role, environ)
+    environ = with_given(config.buckets, environ)
     if call.foreground:
         launch.serve_in_foreground(config, environ)
     launch.launch(config, environ)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s3rolefs.config import FileConfig, MountConfig, RoleConfig, StoreConfig
+from s3rolefs.config import BucketConfig, FileConfig, MountConfig, RoleConfig, StoreConfig
 from s3rolefs.errors import MountFailure, UserError
 from s3rolefs.mounting.optiontable import BY_NAME, IGNORED, OF_THE_MOUNT, PASSED_ON, SECRETS, Target
 from s3rolefs.mounting.settings import load_settings
@@ -18,6 +18,8 @@ from s3rolefs.roles.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from s3rolefs.mounting.settings import MapEntry
 
 _ITEM = re.compile(r'(?:"[^"]*"|[^",])+')
 _PAIRS = (
@@ -37,6 +39,8 @@ _PATHS = (
     "ca_bundle",
     "spool_dir",
 )
+# What an entry of a map cannot say of its store.
+_LIMITS = ("io_timeout_seconds", "connections")
 _SYSTEM_SPOOL = "/var/cache/s3rolefs"
 
 Parsed = dict[Target, dict[str, Any]]
@@ -51,36 +55,51 @@ def parse_mount(
 
     Raises `UserError` naming the option, never a value that may be secret, and the way out.
     """
-    bucket, prefix = parse_source(source)
     parsed, flags, seen = _parse(texts, sloppy=sloppy)
     if read_only:
         flags = _with_flag(flags, "ro")
     if "allow_other" in flags and "allow_root" in flags:
         raise UserError("allow_other and allow_root contradict each other: give one of them.")
     _refuse_paths_inside(mountpoint, seen.items())
-    role, store = _access(parsed, bucket, prefix)
-    _refuse_paths_inside(mountpoint, _paths_of(role))
+    buckets = _buckets(source, parsed)
+    for bucket in buckets:
+        _refuse_paths_inside(mountpoint, _paths_of(bucket.role))
     return MountConfig(
         source=source,
         mountpoint=mountpoint,
-        role=role,
-        store=store,
+        buckets=buckets,
         files=_files(parsed, read_only="ro" in flags),
         fuse_options=tuple(flags),
         **parsed[Target.MOUNT],
     )
 
 
-def parse_access(source: str | None, texts: Iterable[str]) -> tuple[RoleConfig, StoreConfig]:
+def parse_access(source: str | None, texts: Iterable[str]) -> tuple[BucketConfig, ...]:
     """Return how a command without a mount gets its access; without a source the bucket is ""."""
-    bucket, prefix = parse_source(source) if source else ("", "")
     parsed, _, _ = _parse(texts, sloppy=False)
-    return _access(parsed, bucket, prefix)
+    return _buckets(source, parsed)
 
 
-def _access(parsed: Parsed, bucket: str, prefix: str) -> tuple[RoleConfig, StoreConfig]:
+def _buckets(source: str | None, parsed: Parsed) -> tuple[BucketConfig, ...]:
+    scheme, _, name = (source or "").partition("://")
+    if scheme == "map":
+        return tuple(_of_map(entry, parsed) for entry in load_settings(os.environ).map(name))
+    bucket, prefix = parse_source(source) if source else ("", "")
     store = StoreConfig(bucket=bucket, prefix=prefix, **parsed[Target.STORE])
-    return _role(parsed, store), store
+    return (BucketConfig(directory="", role=_role(parsed, store), store=store),)
+
+
+def _of_map(entry: MapEntry, parsed: Parsed) -> BucketConfig:
+    """Return a directory of a map; what its entry leaves open, the options say."""
+    given = {
+        name: value for name, value in parsed[Target.STORE].items() if getattr(entry.store, name) is None
+    }
+    unmentioned = {name: parsed[Target.STORE][name] for name in _LIMITS if name in parsed[Target.STORE]}
+    store = replace(entry.store, **given, **unmentioned)
+    if entry.role is None:
+        return BucketConfig(directory=entry.directory, role=_role(parsed, store), store=store)
+    of_the_mount = {name: value for name, value in parsed[Target.ROLE].items() if name in OF_THE_MOUNT}
+    return BucketConfig(directory=entry.directory, role=replace(entry.role, **of_the_mount), store=store)
 
 
 def _role(parsed: Parsed, store: StoreConfig) -> RoleConfig:

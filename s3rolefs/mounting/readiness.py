@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from s3rolefs.errors import CredentialsError, FileSystemError, Reason
 from s3rolefs.model import Key
-from s3rolefs.mounting.refusals import denial_of, not_public, refusal_of
+from s3rolefs.mounting.refusals import denial_of, not_public
 from s3rolefs.s3.store import ObjectAttributes
 
 if TYPE_CHECKING:
-    from s3rolefs.config import MountConfig
+    from s3rolefs.config import MountConfig, StoreConfig
     from s3rolefs.mounting.access import Access
     from s3rolefs.s3.client import S3Client
 
@@ -22,28 +22,23 @@ _log = logging.getLogger("s3rolefs.mount")
 _PATIENT_PART = 1 / 3
 
 
-async def ask_bucket(client: S3Client, access: Access, config: MountConfig) -> None:
+async def ask_bucket(client: S3Client, access: Access, store: StoreConfig, config: MountConfig) -> None:
     """Return when the role may list the prefix, or at least write below it.
 
     A denied listing may mean a role for writing only, or a bucket that is somebody else's: an
     upload that is begun and given up tells them apart, and leaves nothing behind.
 
-    Raises `MountFailure` with the sentence for the person.
+    Raises `FileSystemError`, and `MountFailure` with the sentence for the person.
     """
     patience_seconds = config.mount_wait_seconds * _PATIENT_PART
-    try:
-        readiness = await client.check_ready(patience_seconds=patience_seconds)
-        if readiness.list_allowed:
-            return
-        if config.files.read_only or not await _may_write(client, config.store.prefix):
-            if access.broker is None:
-                raise not_public(config.store)
-            raise denial_of(config.store, await _principal(access))
-    except FileSystemError as error:
-        raise refusal_of(error, config) from None
-    _log.warning(
-        "The role may not list %s (s3:ListBucket): directories look empty, writing works", config.source
-    )
+    readiness = await client.check_ready(patience_seconds=patience_seconds)
+    if readiness.list_allowed:
+        return
+    if config.files.read_only or not await _may_write(client, store.prefix):
+        if access.broker is None:
+            raise not_public(store)
+        raise denial_of(store, await _principal(access))
+    _log.warning("The role may not list %s (s3:ListBucket): directories look empty, writing works", store.url)
 
 
 async def _may_write(client: S3Client, prefix: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from s3rolefs.errors import CredentialsError, FileSystemError, MountFailure, Reason, StoreError
 
 if TYPE_CHECKING:
-    from s3rolefs.config import MountConfig, StoreConfig
+    from s3rolefs.config import StoreConfig
 
 # S3's error codes, and those of s3/client.py for answers that are none of S3's. {place} is where it
 # was asked, {bucket} and {region} what was asked for, {said} what the service or the network said.
@@ -46,12 +46,11 @@ _ALIKE = {
 }
 
 
-def refusal_of(error: FileSystemError, config: MountConfig) -> MountFailure:
+def refusal_of(error: FileSystemError, store: StoreConfig) -> MountFailure:
     """Return the sentence for a start that failed."""
     if isinstance(error, CredentialsError):
         # Written for people already, with the policies to paste where they are missing.
         return MountFailure(error.text)
-    store = config.store
     code = error.code if isinstance(error, StoreError) else ""
     sentence = _SENTENCES.get(_ALIKE.get(code, code))
     if sentence is None and error.reason is Reason.ACCESS_DENIED:

@@ -18,17 +18,15 @@ import sdnotify
 import trio
 
 from s3rolefs.clock import SystemClock
-from s3rolefs.errors import CredentialsError, MountFailure, SystemFailure
+from s3rolefs.errors import MountFailure, SystemFailure
 from s3rolefs.fs.filesystem import FileSystem
 from s3rolefs.fuse import kernel, session
 from s3rolefs.fuse.operations import Operations
 from s3rolefs.mounting import control, mounttable
-from s3rolefs.mounting.access import build_access
+from s3rolefs.mounting.access import build_accesses
+from s3rolefs.mounting.buckets import joined, open_buckets
 from s3rolefs.mounting.environment import proxies_of
-from s3rolefs.mounting.readiness import ask_bucket
-from s3rolefs.mounting.refusals import refusal_of
 from s3rolefs.mounting.views import Views
-from s3rolefs.s3.client import S3Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from s3rolefs.clock import Clock
     from s3rolefs.fs.unsent import Unsent
     from s3rolefs.mounting.handover import Handover
+    from s3rolefs.s3.client import S3Client
 
 _log = logging.getLogger("s3rolefs.mount")
 
@@ -137,26 +136,30 @@ class Server:
     async def _prepare(self, services: trio.Nursery) -> tuple[FileSystem, Views]:
         config, clock = self._config, self._clock
         self._stage = "asking for a session"
-        access = build_access(config.role, config.store, self._environment, clock)
-        try:
+        accesses = build_accesses(config.buckets, self._environment, clock)
+        buckets = open_buckets(config.buckets, accesses, self._environment, clock)
+        for access in accesses:
             await access.start(services)
-        except CredentialsError as error:
-            raise refusal_of(error, config) from None
+        for bucket in buckets:
+            services.start_soon(_close_at_the_end, bucket.client)
+        async with trio.open_nursery() as nursery:
+            for bucket in buckets:
+                nursery.start_soon(bucket.wait_for_session, config)
         self._stage = "asking the bucket"
-        client = S3Client(
-            config.store,
-            access.broker,
-            clock,
-            environ=self._environment,
-            profile=config.role.hops[-1].profile,
-        )
-        services.start_soon(_close_at_the_end, client)
-        await ask_bucket(client, access, config)
+        async with trio.open_nursery() as nursery:
+            for bucket in buckets:
+                nursery.start_soon(bucket.wait_until_usable, config)
+        store, prefix, directories = joined(buckets)
         filesystem = FileSystem(
-            client, prefix=config.store.prefix, source=config.source, files=config.files, clock=clock
+            store,
+            prefix=prefix,
+            source=config.source,
+            files=config.files,
+            clock=clock,
+            directories=directories,
         )
         await services.start(filesystem.run)
-        return filesystem, Views(config=config, access=access, client=client, filesystem=filesystem)
+        return filesystem, Views(config=config, accesses=accesses, buckets=buckets, filesystem=filesystem)
 
     async def _give_up_when_stopped(self, scope: trio.CancelScope) -> None:
         await self._stop_wanted.wait()

@@ -132,6 +132,6 @@ def test_a_chain_of_three_roles_whose_middle_expires_first(
             path = mount.path / "watched"
             path.write_bytes(b"still here")
             read_until(lambda: len(sts.requests) >= 12, path)
-            role = mount.ask("status")["role"]
+            role = mount.ask("status")["roles"][0]
     assert (role["failures"], role["longest_wait_seconds"] <= 0.1) == (0, True)
     assert role["source"] == f"{ROLE}3 assumed with {ROLE}2 assumed with {ROLE}1 assumed with the environment"

@@ -285,10 +285,10 @@ def keeps_serving(mount):
 
 def trouble_of(mount):
     """Return what status says is wrong, while the mount goes on; a renewal is tried first."""
-    failures = mount.ask("status")["role"]["failures"]
+    failures = mount.ask("status")["roles"][0]["failures"]
     assert run(PROGRAM, "refresh", mount.path, check=False).returncode != 0
     keeps_serving(mount)
-    role = mount.ask("status")["role"]
+    role = mount.ask("status")["roles"][0]
     assert (role["state"], role["generation"]) == ("valid but stale", 1)
     assert role["failures"] > failures
     return role["last_error"]
@@ -297,7 +297,7 @@ def trouble_of(mount):
 def heals(mount):
     run(PROGRAM, "refresh", mount.path)
     keeps_serving(mount)
-    role = mount.ask("status")["role"]
+    role = mount.ask("status")["roles"][0]
     assert (role["state"], role["generation"]) == ("fresh", 2)
 
 
@@ -331,11 +331,11 @@ def test_a_running_mount_whose_command_gets_into_trouble(role_place, bucket, sts
             assert "command of web_identity_token_process" in said
         command.do("hang")
         with subprocess.Popen([PROGRAM, "refresh", str(mount.path)]) as refresh:
-            wait_until(lambda: mount.ask("status")["role"]["state"] == "refreshing", 10)
+            wait_until(lambda: mount.ask("status")["roles"][0]["state"] == "refreshing", 10)
             keeps_serving(mount)
             command.do("work")
             assert refresh.wait(GRACE_SECONDS) == 0
-        assert mount.ask("status")["role"]["generation"] == 2
+        assert mount.ask("status")["roles"][0]["generation"] == 2
 
 
 def test_a_running_mount_whose_policy_file_is_removed(role_place, bucket, make_role, tmp_path):
@@ -388,7 +388,7 @@ def test_when_the_session_ends_operations_fail_within_bounds_until_it_is_mended(
         assert caught.value.errno in {errno.EKEYEXPIRED, errno.EACCES}
         assert len(began) > 10
         assert time.monotonic() - began[-1] < 2 + 2
-        assert "not a valid JWT" in mount.ask("status")["role"]["last_error"]
+        assert "not a valid JWT" in mount.ask("status")["roles"][0]["last_error"]
         token.write_text(oidc.token())
-        wait_until(lambda: mount.ask("status")["role"]["state"] == "fresh", 10)
+        wait_until(lambda: mount.ask("status")["roles"][0]["state"] == "fresh", 10)
         keeps_serving(mount)

@@ -64,10 +64,10 @@ class Use:
 
 def settled(mount, use, generation):
     """Return the role's status once it has that session, and ten rounds of use after it."""
-    wait_until(lambda: mount.ask("status")["role"]["generation"] >= generation, 20)
+    wait_until(lambda: mount.ask("status")["roles"][0]["generation"] >= generation, 20)
     rounds = use.rounds
     wait_until(lambda: use.rounds >= rounds + 10, 20)
-    return mount.ask("status")["role"]
+    return mount.ask("status")["roles"][0]
 
 
 @pytest.mark.timeout(120)
@@ -110,7 +110,7 @@ def test_after_two_hours_of_sleep_the_session_is_renewed_within_five_seconds(
         wait_until(lambda: use.rounds > 5, 20)
         clock.suspend(SLEPT_SECONDS)
         woken_at = time.monotonic()
-        wait_until(lambda: mount.ask("status")["role"]["generation"] == 2, 20)
+        wait_until(lambda: mount.ask("status")["roles"][0]["generation"] == 2, 20)
         assert time.monotonic() - woken_at < 5 + 2  # a tick of the broker, and a slow machine
         role = settled(mount, use, 2)
         assert (role["state"], role["generation"], role["failures"]) == ("fresh", 2, 0)

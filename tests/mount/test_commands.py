@@ -30,7 +30,7 @@ def test_whoami_status_and_refresh(role_place, bucket, make_role):
         status = mount.ask("status")
         assert status["source"] == f"s3://{bucket}"
         assert status["mountpoint"] == str(mount.path)
-        assert status["role"]["state"] == "fresh"
+        assert status["roles"][0]["state"] == "fresh"
         assert status["requests"]["PUT"] == 1
         assert status["unsent"] == []
         inside = run(PROGRAM, "whoami", ".", cwd=mount.path).stdout
@@ -52,7 +52,7 @@ def test_every_command_takes_options_instead_of_a_mount(role_place, bucket, make
     role_arn = make_role(everything_in(bucket))
     options = role_place.options(role_arn=role_arn, spool_dir=None, mount_wait=None, stop_timeout=None)
     status = json.loads(run(PROGRAM, "status", f"s3://{bucket}", "-o", options, "--json").stdout)
-    assert (status["role"]["state"], status["pid"]) == ("fresh", None)
+    assert (status["roles"][0]["state"], status["pid"]) == ("fresh", None)
     renewed = json.loads(run(PROGRAM, "refresh", "-o", options, "--json").stdout)
     assert renewed["generation"] == 2
     assert "state:" in run(PROGRAM, "status", "-o", options).stdout
@@ -75,7 +75,7 @@ def test_keys_from_the_environment_reach_the_mount_unseen(place, bucket, radosgw
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", radosgw.secret_key)
     with place.mounted(f"s3://{bucket}", credentials_file=None) as mount:
         (mount.path / "file").write_text("x")
-        assert "nvironment" in mount.ask("status")["role"]["source"]
+        assert "nvironment" in mount.ask("status")["roles"][0]["source"]
 
 
 def test_a_mount_that_hangs_is_not_touched(place, bucket):

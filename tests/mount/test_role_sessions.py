@@ -131,7 +131,7 @@ def test_ten_sessions_pass_unnoticed(role_mount, local, radosgw):
                 assert reader.failure is None
         seconds = time.monotonic() - began
         calls = assumed(radosgw, "visitor") - before
-        role = mount.ask("status")["role"]
+        role = mount.ask("status")["roles"][0]
         assert reader.failure is None
         assert reader.reads >= RUN_SECONDS
         assert rounds >= 1

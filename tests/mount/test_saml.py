@@ -55,7 +55,7 @@ def test_a_command_keeps_a_mount_alive_for_five_lives(role_place, bucket, idp, j
         path = mount.path / "watched"
         path.write_bytes(b"still here")
         read_until(lambda: len(judge.accepted) == 6, path, within_seconds=6 * SESSION_SECONDS)
-        role = mount.ask("status")["role"]
+        role = mount.ask("status")["roles"][0]
         who = mount.ask("whoami")
     assert (role["failures"], role["longest_wait_seconds"] <= 0.1) == (0, True)
     assert len(set(judge.accepted)) == 6
@@ -70,8 +70,8 @@ def test_a_file_serves_until_somebody_writes_a_new_one(role_place, bucket, idp, 
     with role_place.mounted(f"s3://{bucket}", saml_assertion_file=file, **options) as mount:
         path = mount.path / "watched"
         path.write_bytes(b"still here")
-        read_until(lambda: mount.ask("status")["role"]["failures"], path)
-        assert "has served its session: put a new one there" in mount.ask("status")["role"]["last_error"]
+        read_until(lambda: mount.ask("status")["roles"][0]["failures"], path)
+        assert "has served its session: put a new one there" in mount.ask("status")["roles"][0]["last_error"]
         file.write_text(idp.assertion())
         read_until(lambda: len(judge.accepted) == 2, path)
 

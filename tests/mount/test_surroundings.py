@@ -25,7 +25,7 @@ def test_the_instances_role_outlives_a_bad_metadata_service(role_place, bucket, 
             path = mount.path / "watched"
             path.write_bytes(b"still here")
             read_until(lambda: sessions.made == 2, path)
-            assert mount.ask("status")["role"]["failures"] == 0
+            assert mount.ask("status")["roles"][0]["failures"] == 0
             for troubles in ([Said(status=503), Said(text="{")], [Said(status=401)], [None]):
                 before = sessions.made
                 service.troubles = iter(troubles)
@@ -34,7 +34,7 @@ def test_the_instances_role_outlives_a_bad_metadata_service(role_place, bucket, 
             read_until(lambda: service.count("GET") >= asked + 4, path)
             sessions.kept, before = False, sessions.made
             read_until(lambda: sessions.made >= before + 2, path)
-            role = mount.ask("status")["role"]
+            role = mount.ask("status")["roles"][0]
         assert role["source"] == f"the instance's role ({service.url})"
         assert role["generation"] == sessions.made >= 7
         assert role["failures"] >= 3
@@ -61,7 +61,7 @@ def test_the_containers_role_is_renewed_with_a_rotated_token(
             endpoint.token = "second"
             token.write_text("second\n")
             read_until(lambda: sessions.made == 3, path)
-            role = mount.ask("status")["role"]
+            role = mount.ask("status")["roles"][0]
         assert role["generation"] == sessions.made >= 3
         assert role["longest_wait_seconds"] <= 0.1
 

@@ -41,7 +41,7 @@ def test_a_black_holed_sts_slows_nothing_down_until_the_session_ends(role_place,
     with role_place.mounted(f"s3://{bucket}", **options) as mount:
         path = mount.path / "watched"
         path.write_bytes(b"still here")
-        expires_at = mount.ask("status")["role"]["expires_at"]
+        expires_at = mount.ask("status")["roles"][0]["expires_at"]
         assert expires_at - time.time() > 10
         sts.blackhole()
         took = []
@@ -57,7 +57,7 @@ def test_a_black_holed_sts_slows_nothing_down_until_the_session_ends(role_place,
             time.sleep(0.05)
         flow.join()
         before = [seconds for began, seconds in took if began < expires_at - SLOW_SECONDS]
-        role = mount.ask("status")["role"]
+        role = mount.ask("status")["roles"][0]
         assert len(before) > 40
         assert max(before) < SLOW_SECONDS
         assert (role["state"], role["generation"]) == ("fresh", 2)
@@ -81,7 +81,7 @@ def test_five_hundred_opens_at_once_on_a_cold_mount_cost_one_call(
 
         with ThreadPoolExecutor(500) as crowd:
             assert all(crowd.map(read, range(500)))
-        assert mount.ask("status")["role"]["longest_wait_seconds"] <= 0.1
+        assert mount.ask("status")["roles"][0]["longest_wait_seconds"] <= 0.1
     assert sts.counts == {"AssumeRole": 1}
 
 
@@ -109,7 +109,7 @@ def test_an_early_revocation_costs_one_renewal_and_nobody_sees_it(
     ):
         front.revoke_at(kind, refusal)
         written = use_everything(mount.path)
-        role = mount.ask("status")["role"]
+        role = mount.ask("status")["roles"][0]
         assert front.refused[0].kind == kind
         assert (role["forced"], role["generation"], role["failures"]) == (1, 2, 0)
         assert len({request.access_key for request in front.refused}) == 1
@@ -168,7 +168,7 @@ def test_a_triple_that_is_rotated_while_files_are_read_and_written(
                 )
                 rotated_at = time.monotonic()
                 wait_until(
-                    lambda: mount.ask("status")["role"]["generation"] == generation,  # noqa: B023
+                    lambda: mount.ask("status")["roles"][0]["generation"] == generation,  # noqa: B023
                     10,
                 )
                 # Half a life each: in the end the first session is long over.
@@ -176,7 +176,7 @@ def test_a_triple_that_is_rotated_while_files_are_read_and_written(
         finally:
             done.set()
             user.join(LIMIT_SECONDS)
-        role = mount.ask("status")["role"]
+        role = mount.ask("status")["roles"][0]
     assert errors == []
     assert (role["generation"], role["failures"], role["rejections"]) == (4, 0, 0)
 
@@ -207,7 +207,7 @@ def test_an_unmount_does_not_wait_for_a_pending_renewal(role_place, bucket, make
         sts.blackhole()
         command = [PROGRAM, "refresh", str(mount.path)]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as refresh:
-            wait_until(lambda: mount.ask("status")["role"]["state"] == "refreshing", 10)
+            wait_until(lambda: mount.ask("status")["roles"][0]["state"] == "refreshing", 10)
             began = time.monotonic()
             run(PROGRAM, "umount", mount.path)
             mount.wait_for_end()

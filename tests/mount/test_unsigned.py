@@ -28,7 +28,7 @@ def test_a_public_bucket_is_read_with_unsigned_requests(place, public, radosgw, 
         with pytest.raises(PermissionError):
             (mount.path / "new").write_bytes(b"x")
         assert mount.ask("whoami")["kind"] == "anonymous"
-        role = mount.ask("status")["role"]
+        role = mount.ask("status")["roles"][0]
         assert (role["state"], role["fetches"]) == ("unsigned", 0)
         assert "unsigned" in run(PROGRAM, "status", mount.path).stdout
         refused = run(PROGRAM, "refresh", mount.path, check=False)

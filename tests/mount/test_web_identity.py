@@ -71,7 +71,7 @@ def test_rotated_tokens_keep_a_mount_alive_that_kubernetes_configured(
             RefusedError("InvalidIdentityToken", "Couldn't retrieve verification key from your provider"),
         ]
         read_until(lambda: len(judge.accepted) == 5, path)
-        role = mount.ask("status")["role"]
+        role = mount.ask("status")["roles"][0]
         who = mount.ask("whoami")
     assert role["longest_wait_seconds"] <= 0.1
     assert role["failures"] == 2

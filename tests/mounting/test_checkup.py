@@ -6,6 +6,7 @@ import pytest
 
 from s3rolefs.mounting import checkup
 from s3rolefs.mounting.checkup import check_blocking
+from s3rolefs.mounting.findings import as_json
 from s3rolefs.mounting.options import parse_mount
 from s3rolefs.s3.endpoints import Endpoint
 from tests.bed.loopback import Loopback, Said
@@ -70,7 +71,7 @@ def options(tmp_path):
 
 
 def check(source, options):
-    report = check_blocking(parse_mount(source, "", [options]), {})
+    [report] = check_blocking(parse_mount(source, "", [options]), {})
     return report, {finding.step: (str(finding.outcome), finding.sentence) for finding in report.findings}
 
 
@@ -142,5 +143,5 @@ def test_an_endpoint_that_is_none():
 def test_the_report_holds_no_secret(options):
     with CarefulS3() as server:
         report, _ = check("s3://bucket", f"{options},endpoint_url={server.url}")
-    assert "hush" not in json.dumps(report.as_json())
+    assert "hush" not in json.dumps(as_json([report]))
     assert "hush" not in repr(report)

@@ -32,15 +32,15 @@ def a_mount(owner=None):
     )
 
 
-async def answers():
+async def answers(_request):
     return {"state": "fresh"}
 
 
-async def refuses():
+async def refuses(_request):
     raise FileSystemError(Reason.ROLE_REFUSED, "STS said no.")
 
 
-async def breaks():
+async def breaks(_request):
     raise ValueError("a bug")
 
 

@@ -29,12 +29,12 @@ def test_an_fstab_line_as_mount_hands_it_over():
         'role_session_name="a,b=c",path_style,allow_other,_netdev,nofail,user,x-systemd.automount'
     )
     assert config.source == "s3://bucket/team/"
-    assert config.store.bucket == "bucket"
-    assert config.store.prefix == "team/"
-    assert config.store.path_style is True
-    assert config.role.role_arn == ROLE
-    assert config.role.duration_seconds == 900
-    assert config.role.role_session_name == "a,b=c"
+    assert config.buckets[0].store.bucket == "bucket"
+    assert config.buckets[0].store.prefix == "team/"
+    assert config.buckets[0].store.path_style is True
+    assert config.buckets[0].role.role_arn == ROLE
+    assert config.buckets[0].role.duration_seconds == 900
+    assert config.buckets[0].role.role_session_name == "a,b=c"
     assert config.files.cache_memory_bytes == 64 * 1024**2
     assert config.files.uid == 7
     assert config.files.gid == os.getgid()
@@ -74,7 +74,7 @@ def test_every_option_lands_in_a_field():
 
 def test_lists_are_joined_with_plus_signs_that_may_stand_inside_their_parts_too():
     arns = "policy_arns=arn:aws:iam::aws:policy/A+B+arn:aws:iam::aws:policy/C"
-    role = parse(f"role_arn={ROLE},{arns},session_tags=a=x+y+b=z,transitive_tags=a+b").role
+    role = parse(f"role_arn={ROLE},{arns},session_tags=a=x+y+b=z,transitive_tags=a+b").buckets[0].role
     assert role.policy_arns == ("arn:aws:iam::aws:policy/A+B", "arn:aws:iam::aws:policy/C")
     assert role.session_tags == ("a=x+y", "b=z")
     assert role.transitive_tags == ("a", "b")
@@ -105,7 +105,7 @@ def test_metadata_from_listings():
 
 def test_relative_paths_count_from_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert parse("credentials_file=keys").role.credentials_file == f"{tmp_path}/keys"
+    assert parse("credentials_file=keys").buckets[0].role.credentials_file == f"{tmp_path}/keys"
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_a_link_into_the_mount_point_is_seen_through(tmp_path):
 
 
 def test_access_without_a_mount():
-    role, store = parse_access(None, [f"role_arn={ROLE},region=eu-west-1"])
-    assert (role.role_arn, store.region, store.bucket) == (ROLE, "eu-west-1", "")
-    _, store = parse_access("s3://bucket/x", [])
-    assert (store.bucket, store.prefix) == ("bucket", "x/")
+    [bucket] = parse_access(None, [f"role_arn={ROLE},region=eu-west-1"])
+    assert (bucket.role.role_arn, bucket.store.region, bucket.store.bucket) == (ROLE, "eu-west-1", "")
+    [bucket] = parse_access("s3://bucket/x", [])
+    assert (bucket.store.bucket, bucket.store.prefix) == ("bucket", "x/")
 
 
 @given(st.lists(st.text(st.characters(codec="ascii", exclude_characters='",'), min_size=1)))

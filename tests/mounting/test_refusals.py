@@ -12,7 +12,7 @@ def config(*options):
 
 
 def sentence(code, reason=Reason.REFUSED, message="", *options):
-    refusal = refusal_of(StoreError(reason, message, code=code), config(*options))
+    refusal = refusal_of(StoreError(reason, message, code=code), config(*options).buckets[0].store)
     assert isinstance(refusal, MountFailure)
     assert refusal.exit_status == 32
     assert "\n" not in refusal.sentence
@@ -61,7 +61,7 @@ def test_where_it_was_asked():
 
 
 def test_a_denial_names_who_what_and_where():
-    text = denial_of(config().store, "arn:aws:sts::1:assumed-role/data/me").sentence
+    text = denial_of(config().buckets[0].store, "arn:aws:sts::1:assumed-role/data/me").sentence
     for word in (
         "assumed-role/data/me",
         "s3:ListBucket",
@@ -77,4 +77,4 @@ def test_a_denial_names_who_what_and_where():
 
 def test_a_refused_role_keeps_its_policies():
     error = CredentialsError(Reason.ROLE_REFUSED, "STS said no.", advice='{\n"Version": 1}')
-    assert refusal_of(error, config()).sentence == 'STS said no.\n{\n"Version": 1}'
+    assert refusal_of(error, config().buckets[0].store).sentence == 'STS said no.\n{\n"Version": 1}'
