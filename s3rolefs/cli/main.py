@@ -13,7 +13,7 @@ import click
 from s3rolefs import __version__
 from s3rolefs.errors import UserError
 
-_COMMANDS = ("mount", "umount", "whoami", "check", "status", "refresh", "creds")
+_COMMANDS = ("mount", "umount", "whoami", "check", "status", "refresh", "login", "creds")
 _USAGE_STATUS = 1
 _BUG_STATUS = 2
 # mount(8)'s status of a program that a person interrupted.

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from s3rolefs.cli import display
 from s3rolefs.cli.target import ask, target_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,17 +22,22 @@ def whoami(target: str | None, options: tuple[str, ...], *, as_json: bool) -> No
     if as_json:
         display.show_json(answer)
         return
+    if not display.show_each(
+        answer, partial(_facts, target=target), title=f"Who am I at {target}" if target else "Who am I"
+    ):
+        raise click.exceptions.Exit(1)
+
+
+def _facts(answer: Mapping[str, Any], *, target: str | None) -> dict[str, str | None]:
     nameless = (
         "nobody (anonymous)" if answer["kind"] == "anonymous" else "unknown (the service does not tell)"
     )
-    display.show(
-        {
-            "account": answer["account"],
-            "arn": answer["arn"] or nameless,
-            "role": answer["role"],
-            "session": answer["session"],
-            "expires": display.moment(answer["expires_at"]) or "never, as far as is known",
-            "source": answer["source"],
-        },
-        title=f"Who am I at {target}" if target else "Who am I",
-    )
+    return {
+        "account": answer["account"],
+        "arn": answer["arn"] or nameless,
+        "role": answer["role"],
+        "session": answer["session"],
+        "expires": display.moment(answer["expires_at"]) or "never, as far as is known",
+        "source": answer["source"],
+        "needs": display.needs(answer, target),
+    }

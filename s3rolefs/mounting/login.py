@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 async def login(accesses: Sequence[Access], request: Mapping[str, Any]) -> Answer:
     """Tell what is needed, or take what is given, and return how each role stands then.
 
-    `request` has "anyway" to be told what could be given although nothing is needed; to give, it has
+    `request` has "force" to be told what could be given although nothing is needed; to give, it has
     "role" (the place in the answer's "roles"), the need's "kind" and "prompt", and the text as
     "given". Each of "roles" has "role" (as `status` tells it) and "need": kind, prompt and details, or
     None. Raises `CredentialsError` and `UserError`; the session that runs stays in use then.
     """
-    anyway = bool(request.get("anyway"))
+    force = bool(request.get("force"))
     if "given" not in request:
-        return {"roles": [await _standing(access, anyway=anyway) for access in accesses]}
+        return {"roles": [await _standing(access, force=force) for access in accesses]}
     access = accesses[int(request["role"])]
     broker = access.broker
     await _first_attempt(broker)
-    need = _needed(broker, anyway=True, named=(request["kind"], request["prompt"])) if broker else None
+    need = _needed(broker, force=True, named=(request["kind"], request["prompt"])) if broker else None
     if broker is None or need is None:
         raise UserError(f"{request['prompt']} is not needed any more.")
     try:
@@ -39,13 +39,13 @@ async def login(accesses: Sequence[Access], request: Mapping[str, Any]) -> Answe
         # A role above the one that was helped may need something of its own.
         if broker.need in (None, need):
             raise
-    return {"roles": [await _standing(access, anyway=False)]}
+    return {"roles": [await _standing(access, force=False)]}
 
 
-async def _standing(access: Access, *, anyway: bool) -> Answer:
+async def _standing(access: Access, *, force: bool) -> Answer:
     broker = access.broker
     await _first_attempt(broker)
-    need = _needed(broker, anyway=anyway) if broker else None
+    need = _needed(broker, force=force) if broker else None
     told = None
     if need is not None:
         told = {"kind": need.kind.value, "prompt": need.prompt, "details": dict(await need.details())}
@@ -59,9 +59,9 @@ async def _first_attempt(broker: Broker | None) -> None:
             await broker.get()
 
 
-def _needed(broker: Broker, *, anyway: bool, named: tuple[str, str] | None = None) -> Need | None:
-    """Return what is needed, `anyway`: else what the next session takes, else what could be given."""
-    if not anyway:
+def _needed(broker: Broker, *, force: bool, named: tuple[str, str] | None = None) -> Need | None:
+    """Return what is needed, `force`: else what the next session takes, else what could be given."""
+    if not force:
         return broker.need
     needs = [need for need in broker.source.needs() if named in (None, (need.kind.value, need.prompt))]
     return next((need for need in needs if need.is_missing), needs[0] if needs else None)
