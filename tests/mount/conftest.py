@@ -1,8 +1,12 @@
+import fcntl
 import uuid
+from pathlib import Path
 
 import pytest
 
-from tests.bed.mounts import Place
+from tests.bed.mounts import PROGRAM, Place
+
+HELPERS = ("mount.s3rolefs", "mount.fuse.s3rolefs", "umount.fuse.s3rolefs")
 
 
 @pytest.fixture
@@ -36,3 +40,20 @@ def role_place(tmp_path, radosgw, visitor):
     made = Place(tmp_path, radosgw, visitor)
     yield made
     made.clear()
+
+
+@pytest.fixture
+def helpers():
+    """Put links to the helpers into /sbin, one run at a time, and take away what was put there."""
+    with Path("/run/lock/s3rolefs-tests").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        links = [Path("/sbin") / name for name in HELPERS]
+        kept = {link: link.readlink() for link in links if link.is_symlink()}
+        for link in links:
+            link.unlink(missing_ok=True)
+            link.symlink_to(PROGRAM)
+        yield
+        for link in links:
+            link.unlink()
+            if link in kept:
+                link.symlink_to(kept[link])

@@ -1,32 +1,13 @@
 """What mount(8), umount(8) and fstab make of it, with the helpers where they look for them."""
 
-import fcntl
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from s3rolefs.mounting import mounttable
-from tests.bed.mounts import PROGRAM, has_ended, run
+from tests.bed.mounts import has_ended, run
 
-HELPERS = ("mount.s3rolefs", "mount.fuse.s3rolefs", "umount.fuse.s3rolefs")
-
-
-@pytest.fixture(autouse=True)
-def helpers():
-    """Put links to the helpers into /sbin, one run at a time, and take away what was put there."""
-    with Path("/run/lock/s3rolefs-tests").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        links = [Path("/sbin") / name for name in HELPERS]
-        kept = {link: link.readlink() for link in links if link.is_symlink()}
-        for link in links:
-            link.unlink(missing_ok=True)
-            link.symlink_to(PROGRAM)
-        yield
-        for link in links:
-            link.unlink()
-            if link in kept:
-                link.symlink_to(kept[link])
+pytestmark = pytest.mark.usefixtures("helpers")
 
 
 @pytest.fixture
