@@ -1,20 +1,19 @@
 """What AssumeRole is told, as it shows on a real mount."""
 
 import json
-import os
-import select
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.bed.mounts import LIMIT_SECONDS, PROGRAM, run
+from tests.bed.mounts import PROGRAM, run
 from tests.bed.patience import read_until
 from tests.bed.sessions import RoleSessions
 from tests.bed.sts import RefusedError, StrictSts
+from tests.bed.terminal import on_a_terminal
 
 EVERYTHING = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
 SERIAL = "arn:aws:iam::111122223333:mfa/ada"
+QUESTION = f"Code of {SERIAL}: "
 ROLE = "arn:aws:iam::111122223333:role/data"
 MIDDLE_SECONDS = 3
 
@@ -46,33 +45,12 @@ def sts(radosgw, visitor, make_role):
         yield sts
 
 
-def on_a_terminal(command, typed):
-    """Run a command that has a terminal, type an answer to its question; return status and screen."""
-    ours, theirs = os.openpty()
-    try:
-        process = subprocess.Popen(["setsid", "--ctty", *command], stdin=theirs, stdout=theirs, stderr=theirs)
-        os.close(theirs)
-        screen = b""
-        while select.select([ours], [], [], LIMIT_SECONDS)[0]:
-            try:
-                piece = os.read(ours, 4096)
-            except OSError:  # EIO: nobody holds the terminal any more
-                break
-            screen += piece
-            if typed and screen.endswith(f"Code of {SERIAL}: ".encode()):
-                os.write(ours, f"{typed}\n".encode())
-                typed = ""
-        return process.wait(LIMIT_SECONDS), screen.decode()
-    finally:
-        os.close(ours)
-
-
 def test_the_code_of_a_device_is_asked_for_on_the_terminal(role_place, bucket, sts):
     options = {"role_arn": ROLE, "mfa_serial": SERIAL, "sts_endpoint": sts.url}
     command = role_place.command(f"s3://{bucket}", **options)
     mount = None
     try:
-        status, screen = on_a_terminal(command, "123456")
+        status, screen = on_a_terminal(command, {QUESTION: "123456"})
         assert status == 0, screen
         assert "123456" not in screen
         mount = role_place.find()
@@ -89,7 +67,7 @@ def test_the_code_of_a_device_is_asked_for_on_the_terminal(role_place, bucket, s
 def test_a_wrong_code_and_no_terminal_are_told(role_place, bucket, sts):
     options = {"role_arn": ROLE, "mfa_serial": SERIAL, "sts_endpoint": sts.url, "mount_wait": 6}
     command = role_place.command(f"s3://{bucket}", **options)
-    status, screen = on_a_terminal(command, "654321")
+    status, screen = on_a_terminal(command, {QUESTION: "654321"})
     assert status == 32
     assert "invalid MFA one time pass code" in screen
     result = run(*command, check=False)
