@@ -34,6 +34,7 @@ GRACE_SECONDS = 15
 
 # Option, its value, other options, words of the sentence. Files lie in {folder}; nobody is asked.
 WRONG = [
+    ("role", "data", {"credentials_file": "{folder}/odd"}, "so does credentials_file: leave one of them out"),
     ("role_arn", "data", {}, "role_arn=data is not the ARN of a role; it must look like arn:aws:iam::"),
     ("role_arn", "arn:aws:iam::12:role/x", AT_AWS, "must look like"),
     ("role_session_name", "a b", {"role_arn": ROLE}, "role_session_name=a b must be 2 to 64 letters"),

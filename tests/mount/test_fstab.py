@@ -1,5 +1,7 @@
 """What mount(8), umount(8) and fstab make of it, with the helpers where they look for them."""
 
+import os
+import pwd
 import subprocess
 
 import pytest
@@ -95,3 +97,34 @@ def test_mount_waits_for_nobody_who_reads_its_output(place, bucket):
     ) as process:
         out, _ = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, b"")
+
+
+# mount(8) deletes HOME itself; systemd sets none to begin with.
+WITHOUT_HOME = """
+set -e
+mkdir -p "$1/.config"
+mount --bind "$2" "$1/.config"
+env -i PATH="$PATH" mount -T "$3" "$4"
+echo hello > "$4/file"
+umount "$4"
+"""
+
+
+def test_a_line_names_a_role_of_the_users_file(role_place, bucket, radosgw, make_role, tmp_path):
+    role_arn = make_role({"Effect": "Allow", "Action": "s3:*", "Resource": "*"})
+    folder = tmp_path / "config" / "s3rolefs"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(
+        f'[roles.keys]\ncredentials_file = "{role_place.credentials}"\n'
+        f'[roles.data]\nsource_role = "keys"\nrole_arn = "{role_arn}"\n'
+        f'sts_endpoint = "{radosgw.endpoint_url}"\n'
+    )
+    path = tmp_path / "fstab"
+    options = role_place.options(role="data", credentials_file=None)
+    path.write_text(f"s3://{bucket} {role_place.directory} s3rolefs _netdev,nofail,{options} 0 0\n")
+    # In a mount namespace of its own, the configuration of whoever runs the tests stays as it is.
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    script = ["sh", "-c", WITHOUT_HOME, "sh", home, folder.parent, path, role_place.directory]
+    run("unshare", "--mount", *script)
+    stored = radosgw.client("s3").list_objects_v2(Bucket=bucket)["Contents"]
+    assert [(found["Key"], found["Size"]) for found in stored] == [("file", len("hello\n"))]

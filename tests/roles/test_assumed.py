@@ -247,3 +247,12 @@ def test_a_policy_file_that_cannot_be_used_is_refused(tmp_path, text, words):
     assert f"policy_file={path}" in caught.value.sentence
     assert words in caught.value.sentence
     assert "\n" not in caught.value.sentence
+
+
+def test_a_role_of_the_configuration_assumes_another_as_profiles_do(caplog):
+    below = RoleConfig(name="base", role_arn=f"{ROLE}1", credential_source="Environment")
+    with caplog.at_level(logging.WARNING):
+        cut = source(None, name="data", source_role=below, duration_seconds=43200)
+    assert cut.describe() == f"data ({ROLE}) assumed with base ({ROLE}1) assumed with the environment"
+    assert cut._request.duration_seconds == 3600
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
