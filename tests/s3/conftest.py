@@ -12,6 +12,7 @@ from s3rolefs.roles.broker import Broker
 from s3rolefs.roles.environment import EnvironmentSource
 from s3rolefs.s3.client import S3Client
 from s3rolefs.s3.faults import FaultyStore
+from s3rolefs.s3.joint import JointStore, Part
 from s3rolefs.s3.memory import MemoryStore
 from tests.bed.radosgw import REGION, Keys, client
 
@@ -31,6 +32,12 @@ class Server:
     keys: Keys
 
 
+def one_part_of_joint(store: ObjectStore) -> ObjectStore:
+    """Return what a joint store shows as one of its parts, its prefix taken off again by another one."""
+    parts = [Part(outer="a/", store=MemoryStore(), inner=""), Part(outer="b/", store=store, inner="")]
+    return JointStore([Part(outer="", store=JointStore(parts), inner="b/")])
+
+
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Server]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -40,7 +47,7 @@ def moto() -> Iterator[Server]:
     server.stop()
 
 
-@pytest.fixture(params=["memory", "faults", "moto", "radosgw"])
+@pytest.fixture(params=["memory", "faults", "joint", "moto", "radosgw"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Which store a contract test runs against."""
     return request.param
@@ -63,7 +70,13 @@ async def store(
     """Every implementation of `ObjectStore`, each with an empty bucket."""
     if server is None:
         memory = MemoryStore()
-        yield FaultyStore(memory) if kind == "faults" else memory
+        match kind:
+            case "faults":
+                yield FaultyStore(memory)
+            case "joint":
+                yield one_part_of_joint(memory)
+            case _:
+                yield memory
         return
     bucket = next(bucket_names)
     client("s3", server.endpoint_url, server.keys).create_bucket(Bucket=bucket)
