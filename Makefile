@@ -40,7 +40,7 @@ check: env ## Check style, types, the order of the rooms, and the manual pages
 	$(LIMIT) 120 $(BIN)/ruff format --check
 	$(LIMIT) 300 $(BIN)/mypy
 	$(LIMIT) 120 $(BIN)/lint-imports
-	$(LIMIT) 60 mandoc -T lint -W warning man/*.[18]
+	$(LIMIT) 60 mandoc -T lint -W warning man/*.[158]
 
 .PHONY: bench
 bench: env ## Measure speed beside s3fs; ONLY=read, RUNS=5
@@ -82,7 +82,7 @@ install: ## Install for everybody; PREFIX=/usr/local DESTDIR=
 	@$(LIMIT) 900 tools/packages $(BUILD_PACKAGES)
 	@rm -rf $(TARGET)
 	@install -d $(TARGET) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/sbin \
-		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
+		$(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1 man5 man8)
 	@python3 -m venv $(TARGET)
 	@$(LIMIT) 1200 $(TARGET)/bin/pip $(INSTALL) --require-hashes -r requirements.lock
 	@$(LIMIT) 300 $(TARGET)/bin/pip $(INSTALL) --no-deps .
@@ -91,6 +91,7 @@ install: ## Install for everybody; PREFIX=/usr/local DESTDIR=
 	@ln -sfn $(HOME_DIR)/bin/s3rolefs $(DESTDIR)$(PREFIX)/bin/s3rolefs
 	@for helper in $(HELPERS); do ln -sfn $(HOME_DIR)/bin/s3rolefs $(DESTDIR)/sbin/$$helper; done
 	@install -m 644 man/s3rolefs.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	@install -m 644 man/s3rolefs.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/
 	@install -m 644 man/mount.s3rolefs.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 	@echo "Installed: $(PREFIX)/bin/s3rolefs, and mount -t s3rolefs"
 
@@ -98,7 +99,7 @@ install: ## Install for everybody; PREFIX=/usr/local DESTDIR=
 uninstall: ## Remove what install put there
 	@rm -rf $(TARGET)
 	@rm -f $(DESTDIR)$(PREFIX)/bin/s3rolefs $(addprefix $(DESTDIR)/sbin/,$(HELPERS)) \
-		$(DESTDIR)$(PREFIX)/share/man/man1/s3rolefs.1 $(DESTDIR)$(PREFIX)/share/man/man8/mount.s3rolefs.8
+		$(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1/s3rolefs.1 man5/s3rolefs.toml.5 man8/mount.s3rolefs.8)
 	@echo "Removed s3rolefs from $(DESTDIR)$(PREFIX)"
 
 .PHONY: clean

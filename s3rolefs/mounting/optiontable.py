@@ -72,7 +72,7 @@ OPTIONS: tuple[Option, ...] = (
         (
             "role=NAME",
             values.text,
-            "Be this role of the configuration file (see s3rolefs.toml(5)), which says all the rest.",
+            "Role of the configuration file, which then says all that the options below would say.",
         ),
     ),
     *_group(
