@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import signal
 import stat
 import subprocess
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 from tests.bed.mounts import LIMIT_SECONDS, PROGRAM, as_user, run
 from tests.bed.patience import wait_until
+from tests.bed.radosgw import REGION
 from tests.bed.saml import AssertionJudge, SamlProvider
 from tests.bed.sessions import RoleSessions
 from tests.bed.sso import SsoPortal
@@ -23,7 +25,8 @@ EVERYTHING = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
 ROLE = "arn:aws:iam::111122223333:role/data"
 IDP = "arn:aws:iam::111122223333:saml-provider/idp"
 SERIAL = "arn:aws:iam::111122223333:mfa/ada"
-QUESTION = f"Code of {SERIAL}: "
+OTHER_SERIAL = "arn:aws:iam::111122223333:mfa/bob"
+QUESTION, OTHER_QUESTION = f"Code of {SERIAL}: ", f"Code of {OTHER_SERIAL}: "
 SESSION_SECONDS = 120
 
 
@@ -71,10 +74,10 @@ def role_of(mount):
     return role
 
 
-def login(mount, *arguments, given="", **more):
+def login(path, *arguments, given="", **more):
     """Run `s3rolefs login` with a pipe; return how it ended."""
     return subprocess.run(
-        [PROGRAM, "login", str(mount.path), *map(str, arguments)],
+        [PROGRAM, "login", str(path), *map(str, arguments)],
         input=given,
         capture_output=True,
         text=True,
@@ -102,7 +105,7 @@ def by_device(sts, role_place):
 
     def judge(form):
         code = form["TokenCode"]
-        if form["SerialNumber"] != SERIAL or code in used or not code.startswith("1"):
+        if form["SerialNumber"] not in (SERIAL, OTHER_SERIAL) or code in used or not code.startswith("1"):
             said = "MultiFactorAuthentication failed with invalid MFA one time pass code."
             raise RefusedError("AccessDenied", said, status=403)
         used.add(code)
@@ -121,7 +124,7 @@ def test_a_new_code_brings_the_next_session_while_a_reader_goes_on(role_place, b
         assert status == 0, screen
         mount = role_place.find()
         with read_meanwhile(mount.path / "watched") as seen:
-            early = login(mount)
+            early = login(mount.path)
             assert (early.returncode, "Nothing is needed: the session ends" in early.stderr) == (0, True)
             assert renew_in_vain(mount)["needs"] == f"Code of {SERIAL}"
             shown = run(PROGRAM, "status", mount.path).stdout
@@ -129,9 +132,9 @@ def test_a_new_code_brings_the_next_session_while_a_reader_goes_on(role_place, b
             assert f"run `s3rolefs login {mount.path}`" in run(PROGRAM, "whoami", mount.path).stdout
             again, words = on_a_terminal([PROGRAM, "login", mount.path], {QUESTION: "111111"})
             assert (again, "invalid MFA one time pass code" in words) == (1, True)
-            none = login(mount)
+            none = login(mount.path)
             assert (none.returncode, "nothing was given" in none.stderr) == (1, True)
-            odd = login(mount, given="12345\n")
+            odd = login(mount.path, given="12345\n")
             assert (odd.returncode, "is no code of six digits" in odd.stderr) == (1, True)
             assert role_of(mount)["generation"] == 1
             status, screen = on_a_terminal([PROGRAM, "login", mount.path], {QUESTION: "122222"})
@@ -143,6 +146,46 @@ def test_a_new_code_brings_the_next_session_while_a_reader_goes_on(role_place, b
             wait_until(lambda: len(seen) > reads + 2, LIMIT_SECONDS)
             for name in ("cmdline", "environ"):
                 assert b"122222" not in Path(f"/proc/{mount.pid}/{name}").read_bytes()
+    finally:
+        role_place.clear(mount.pid if mount else None)
+
+
+def test_each_role_of_a_map_gets_its_own(role_place, buckets, by_device, radosgw, tmp_path, monkeypatch):
+    config = tmp_path / "config.toml"
+    config.touch(mode=0o600)
+    text = "[maps.office]\n"
+    for name in ("ada", "bob"):
+        where = f'region = "{REGION}", endpoint_url = "{radosgw.endpoint_url}"'
+        text += f'{name} = {{ source = "s3://{buckets()}", role = "{name}", {where} }}\n'
+    for name, serial in (("ada", SERIAL), ("bob", OTHER_SERIAL)):
+        text += (
+            f'[roles.{name}]\ncredentials_file = "{role_place.credentials}"\nrole_arn = "{ROLE}-{name}"\n'
+            f'mfa_serial = "{serial}"\nsts_endpoint = "{by_device["sts_endpoint"]}"\n'
+        )
+    config.write_text(text)
+    monkeypatch.setenv("S3ROLEFS_CONFIG", str(config))
+    own = {"credentials_file": None, "region": None, "endpoint_url": None}
+
+    def generations():
+        return {role["name"]: role["generation"] for role in mount.ask("status")["roles"]}
+
+    mount = None
+    try:
+        codes = {QUESTION: "111111", OTHER_QUESTION: "122222"}
+        status, screen = on_a_terminal(role_place.command("map://office", **own), codes)
+        assert status == 0, screen
+        mount = role_place.find()
+        run(PROGRAM, "refresh", mount.path, check=False)
+        assert [role["state"] for role in mount.ask("status")["roles"]] == ["needs user"] * 2
+        codes = {QUESTION: "133333", OTHER_QUESTION: "144444"}
+        status, screen = on_a_terminal([PROGRAM, "login", mount.path], codes)
+        assert (status, generations()) == (0, {"ada": 2, "bob": 2}), screen
+        run(PROGRAM, "refresh", mount.path, check=False)
+        one = login(mount.path / "bob", given="155555\n")
+        assert "number 3" in one.stdout
+        assert generations() == {"ada": 2, "bob": 3}
+        early = login(mount.path, given="")
+        assert (early.returncode, f"Code of {SERIAL}: nothing was given" in early.stdout) == (1, True)
     finally:
         role_place.clear(mount.pid if mount else None)
 
@@ -186,18 +229,21 @@ def test_assertions_from_a_file_and_a_pipe_and_a_tampered_one(role_place, bucket
             assert needs == f"SAML assertion for {ROLE} with {IDP}"
             assertion = idp.assertion()
             other = base64.b64encode(base64.b64decode(assertion).replace(b">ada<", b">eve<")).decode()
-            tampered = login(mount, given=other)
+            tampered = login(mount.path, given=other)
             assert (tampered.returncode, "Response signature invalid" in tampered.stderr) == (1, True)
-            cut = login(mount, given=assertion[:-401])
+            cut = login(mount.path, given=assertion[:-401])
             assert (cut.returncode, "What was given is no SAML response" in cut.stderr) == (1, True)
             assert role_of(mount)["generation"] == 1
             (mount.path / "a").write_bytes(b"the old session serves")
             fresh.write_text(assertion)
             answer = json.loads(run(PROGRAM, "login", mount.path, "--file", fresh, "--json").stdout)
             assert (answer["state"], answer["generation"]) == ("fresh", 2)
-            forced = login(mount, "--force", "--file", "-", given=idp.assertion())
+            forced = login(mount.path, "--force", "--file", "-", given=idp.assertion())
             assert (forced.returncode, "session: number 3" in forced.stdout) == (0, True)
-            missing = login(mount, "--force", "--file", tmp_path / "absent")
+            question = f"SAML assertion for {ROLE} with {IDP}: "
+            long = on_a_terminal([PROGRAM, "login", "--force", mount.path], {question: "A" * 5000})
+            assert (long[0], "a terminal takes lines of up to 4095 characters" in long[1]) == (1, True)
+            missing = login(mount.path, "--force", "--file", tmp_path / "absent")
             assert (missing.returncode, "cannot be read (No such file" in missing.stderr) == (1, True)
             assert role_of(mount)["state"] == "fresh"
 
@@ -254,6 +300,15 @@ def test_an_sso_login_reaches_the_mount_of_another_home(role_place, bucket, port
         portal.tokens.clear()
         portal.confirmed = False
         assert renew_in_vain(mount)["needs"] == "SSO login of the profile work"
+        polls = portal.polls
+        with subprocess.Popen(
+            [PROGRAM, "login", str(mount.path)], stderr=subprocess.PIPE, text=True
+        ) as given_up:
+            wait_until(lambda: portal.polls > polls, LIMIT_SECONDS)
+            given_up.send_signal(signal.SIGINT)
+            said = given_up.communicate(timeout=LIMIT_SECONDS)[1]
+        assert (given_up.returncode, said.splitlines()[-1]) == (8, "s3rolefs: interrupted.")
+        assert "Traceback" not in said
         log_in(portal, mount.path, env={**os.environ, "HOME": str(elsewhere)})
         role = role_of(mount)
         assert (role["state"], role["generation"]) == ("fresh", 2)
