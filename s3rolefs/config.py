@@ -108,6 +108,8 @@ class FileConfig:
     negative_ttl_seconds: float = 10.0
     # True (`metadata=listing`): never HEAD; every object is a regular file with default attributes.
     metadata_from_listing: bool = False
+    # Serve extended attributes; the kernel then asks for one before each write.
+    xattr: bool = False
     cache_memory_bytes: int = 512 * MIB
     spool_dir: str = ""
     read_only: bool = False

@@ -2,7 +2,7 @@
 
 `x-amz-meta-mode|uid|gid|mtime|ctime|atime`: numbers in decimal, the mode with its type bits, times
 as seconds with up to nine decimals (s3fs 1.90 writes and reads both spellings; rclone writes
-`mtime` the same way). Garbage is treated as absent.
+`mtime` the same way); `x-amz-meta-xattr` as fs/xattrs.py says. Garbage is treated as absent.
 """
 
 from __future__ import annotations
@@ -10,23 +10,34 @@ from __future__ import annotations
 import re
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from s3rolefs.fs import xattrs
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from s3rolefs.config import FileConfig
     from s3rolefs.model import ObjectInfo
 
 DIRECTORY_CONTENT_TYPE = "application/x-directory"
 SYMLINK_TARGET_LIMIT_BYTES = 4095
+# Device nodes are not among them: a role that may write objects must not make devices.
+_EMPTY_KINDS = (stat.S_IFIFO, stat.S_IFSOCK)
+_XATTR = "xattr"
+_SHOWN_CHARACTERS = 80
+_LARGEST_MODE = 0o177777
+_LARGEST_OWNER = 2**32 - 2
 _TIME = re.compile(r"(-?\d{1,12})(?:\.(\d{1,9})\d*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
-    """Hold what chmod, chown and utimens change; `mode` with its type bits, times in nanoseconds."""
+    """Hold what chmod, chown, utimens and setxattr change; `mode` with its type bits, times in nanoseconds.
+
+    `xattr` is the text that stands in the metadata, readable or not, so that nothing gets lost.
+    """
 
     mode: int
     uid: int
@@ -34,6 +45,7 @@ class Attributes:
     mtime_ns: int
     ctime_ns: int
     atime_ns: int
+    xattr: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +76,10 @@ class Changes:
 
 
 def of_object(info: ObjectInfo, files: FileConfig) -> Attributes:
-    """Return the attributes of a file or symlink; what the metadata lacks comes from the options."""
+    """Return the attributes of what is no directory; what the metadata lacks comes from the options."""
     metadata = info.metadata or {}
-    mode = _number(metadata.get("mode"), 0o177777)
-    kind = stat.S_IFMT(mode) if mode is not None else 0
-    if kind not in (stat.S_IFREG, stat.S_IFLNK) or (
-        kind == stat.S_IFLNK and not 0 < info.size_bytes <= SYMLINK_TARGET_LIMIT_BYTES
-    ):
-        kind = stat.S_IFREG
+    mode = _number(metadata.get("mode"), _LARGEST_MODE)
+    kind = _kind(mode, info.size_bytes) or stat.S_IFREG
     bits = stat.S_IMODE(mode) if mode is not None else files.file_mode
     return _with_owner_and_times(kind | bits, metadata, info.last_modified_ns, files)
 
@@ -79,7 +87,7 @@ def of_object(info: ObjectInfo, files: FileConfig) -> Attributes:
 def of_directory(info: ObjectInfo | None, files: FileConfig, *, default_time_ns: int) -> Attributes:
     """Return the attributes of a directory from its marker object, or of one that has none."""
     metadata = (info.metadata if info is not None else None) or {}
-    mode = _number(metadata.get("mode"), 0o177777)
+    mode = _number(metadata.get("mode"), _LARGEST_MODE)
     bits = stat.S_IMODE(mode) if mode is not None else files.dir_mode
     default = info.last_modified_ns if info is not None else default_time_ns
     return _with_owner_and_times(stat.S_IFDIR | bits, metadata, default, files)
@@ -87,7 +95,7 @@ def of_directory(info: ObjectInfo | None, files: FileConfig, *, default_time_ns:
 
 def to_metadata(attributes: Attributes, kept: Mapping[str, str]) -> dict[str, str]:
     """Return the user metadata to store: what an edit has to preserve, and ours."""
-    return {
+    metadata = {
         **kept,
         "mode": str(attributes.mode),
         "uid": str(attributes.uid),
@@ -96,13 +104,43 @@ def to_metadata(attributes: Attributes, kept: Mapping[str, str]) -> dict[str, st
         "ctime": _seconds(attributes.ctime_ns),
         "atime": _seconds(attributes.atime_ns),
     }
+    metadata.pop(_XATTR, None)
+    return metadata if attributes.xattr is None else {**metadata, _XATTR: attributes.xattr}
+
+
+def nonsense(info: ObjectInfo, *, directory: bool) -> Iterator[str]:
+    """Yield the metadata that counts as absent because it makes no sense, as `name=value`."""
+    metadata = info.metadata or {}
+    mode = _number(metadata.get("mode"), _LARGEST_MODE)
+    understood = {
+        "mode": mode is not None and (directory or _kind(mode, info.size_bytes) is not None),
+        "uid": _number(metadata.get("uid"), _LARGEST_OWNER) is not None,
+        "gid": _number(metadata.get("gid"), _LARGEST_OWNER) is not None,
+        **{name: _TIME.fullmatch(metadata.get(name, "")) for name in ("mtime", "ctime", "atime")},
+        _XATTR: xattrs.is_readable(metadata.get(_XATTR)),
+    }
+    for name, sense in understood.items():
+        if name in metadata and not sense:
+            yield f"{name}={metadata[name][:_SHOWN_CHARACTERS]!r}"
+
+
+def _kind(mode: int | None, size_bytes: int) -> int | None:
+    """Return the type bits of a mode that an object of that size can have, None for others."""
+    kind = stat.S_IFMT(mode or 0) or stat.S_IFREG
+    if (
+        kind == stat.S_IFREG
+        or (kind == stat.S_IFLNK and 0 < size_bytes <= SYMLINK_TARGET_LIMIT_BYTES)
+        or (kind in _EMPTY_KINDS and not size_bytes)
+    ):
+        return kind
+    return None
 
 
 def _with_owner_and_times(
     mode: int, metadata: Mapping[str, str], default_time_ns: int, files: FileConfig
 ) -> Attributes:
-    uid = _number(metadata.get("uid"), 2**32 - 2)
-    gid = _number(metadata.get("gid"), 2**32 - 2)
+    uid = _number(metadata.get("uid"), _LARGEST_OWNER)
+    gid = _number(metadata.get("gid"), _LARGEST_OWNER)
     mtime_ns = _nanoseconds(metadata.get("mtime"), default_time_ns)
     return Attributes(
         mode=mode,
@@ -111,6 +149,7 @@ def _with_owner_and_times(
         mtime_ns=mtime_ns,
         ctime_ns=_nanoseconds(metadata.get("ctime"), default_time_ns),
         atime_ns=_nanoseconds(metadata.get("atime"), mtime_ns),
+        xattr=metadata.get(_XATTR),
     )
 
 
@@ -135,18 +174,32 @@ def _seconds(time_ns: int) -> str:
     return f"{sign}{abs(time_ns) // 10**9}.{abs(time_ns) % 10**9:09d}"
 
 
-def new_attributes(mode: int, caller: Caller) -> Attributes:
-    """Return the attributes of a file made now; `mode` has its type bits."""
+def new_attributes(mode: int, caller: Caller, directory: Attributes) -> Attributes:
+    """Return the attributes of what is made now in a directory; `mode` has its type bits.
+
+    In a set-group-id directory the group is the directory's, and directories inherit the bit.
+    """
+    inherits = directory.mode & stat.S_ISGID
+    if not stat.S_ISLNK(mode):
+        mode &= ~caller.umask
+    if stat.S_ISDIR(mode):
+        mode |= inherits
     now_ns = time.time_ns()
     return Attributes(
-        mode=mode, uid=caller.uid, gid=caller.gid, mtime_ns=now_ns, ctime_ns=now_ns, atime_ns=now_ns
+        mode=mode,
+        uid=caller.uid,
+        gid=directory.gid if inherits else caller.gid,
+        mtime_ns=now_ns,
+        ctime_ns=now_ns,
+        atime_ns=now_ns,
     )
 
 
 def changed(before: Attributes, changes: Changes) -> Attributes:
     """Apply changes; ctime is now."""
     mode = before.mode if changes.mode is None else stat.S_IFMT(before.mode) | stat.S_IMODE(changes.mode)
-    return Attributes(
+    return replace(
+        before,
         mode=mode,
         uid=before.uid if changes.uid is None else changes.uid,
         gid=before.gid if changes.gid is None else changes.gid,
@@ -154,3 +207,9 @@ def changed(before: Attributes, changes: Changes) -> Attributes:
         ctime_ns=time.time_ns(),
         atime_ns=before.atime_ns if changes.atime_ns is None else changes.atime_ns,
     )
+
+
+def without_privileges(mode: int) -> int:
+    """Take set-user-id, and set-group-id of an executable, off a mode: its content is somebody else's now."""
+    dropped = stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0)
+    return mode & ~dropped

@@ -211,6 +211,8 @@ class Committer:
             self._doubt(inode)
             raise _changed_elsewhere()
         inode.info = info
+        if inode.attributes.xattr is None:
+            inode.took(xattr=(info.metadata or {}).get("xattr"))
 
     def stored(self, inode: Inode, info: ObjectInfo, version: ObjectVersion) -> None:
         """Enter what S3 holds now into the inode and the caches."""

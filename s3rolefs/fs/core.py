@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -10,8 +11,9 @@ from s3rolefs.cache.blocks import BlockCache
 from s3rolefs.cache.metadata import MetadataCache
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import attributes
-from s3rolefs.fs.attributes import Caller, new_attributes
+from s3rolefs.fs.attributes import Attributes, Caller, new_attributes
 from s3rolefs.fs.commit import Committer
+from s3rolefs.fs.descriptions import object_attributes
 from s3rolefs.fs.directories import Directories
 from s3rolefs.fs.inodes import ROOT_NUMBER, Inode, InodeTable
 from s3rolefs.fs.moving import Mover
@@ -108,13 +110,36 @@ class Core:
         inode = self.table.add(
             directory,
             component,
-            new_attributes(mode, caller),
+            new_attributes(mode, caller, directory.attributes),
             info=None,
             checked_at_seconds=self.clock.boot_seconds(),
         )
         self.committer.new_writer(inode, empty=True).touch()
         directory.children_changed()
         return inode
+
+    async def refreshed(self, number: InodeNumber) -> Inode:
+        """Return an inode with what is known of it as fresh as the options say."""
+        inode = self.table.get(number)
+        if not self.tree.is_fresh(inode):
+            with contextlib.suppress(FileSystemError):
+                # What was replaced or removed meanwhile stays readable through its descriptors;
+                # its attributes are what they were.
+                await self.tree.revalidate(inode)
+        return inode
+
+    async def change_attributes(self, inode: Inode, changed: Attributes) -> None:
+        """Give a file whose lock is held other attributes; they ride on an upload that is due."""
+        before, inode.attributes = inode.attributes, changed
+        try:
+            if inode.writer is not None and inode.writer.dirty:
+                object_attributes(inode)  # raises NO_SPACE, which must not wait for close
+                inode.writer.touch()
+            else:
+                await self.committer.store_attributes(inode)
+        except FileSystemError:
+            inode.attributes = before
+            raise
 
     async def commit(self, inode: Inode) -> None:
         """Make S3 have a file, or raise what close or fsync has to report."""

@@ -14,13 +14,13 @@ import trio
 
 from s3rolefs.cache.metadata import NOTHING
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.attributes import Caller, without_privileges
 from s3rolefs.fs.core import check_named
 from s3rolefs.fs.directories import DirectoryEntry, DirectoryView
 from s3rolefs.fs.reader import Reader
 from s3rolefs.model import FileHandle, InodeNumber
 
 if TYPE_CHECKING:
-    from s3rolefs.fs.attributes import Caller
     from s3rolefs.fs.core import Core
     from s3rolefs.fs.inodes import Inode
 
@@ -54,15 +54,15 @@ class Descriptors:
         known = self._core.known(parent, name)
         if known is not None and stat.S_ISREG(known.attributes.mode) and not flags & os.O_EXCL:
             # The kernel did not know of it: it opens what is there, as a disk would.
-            handle = await self.open(known.number, flags)
+            handle = await self.open(known.number, flags, caller)
             known.lookups += 1
             return handle, known
-        inode = self._core.new_file(parent, name, stat.S_IFREG | (stat.S_IMODE(mode) & ~caller.umask), caller)
+        inode = self._core.new_file(parent, name, stat.S_IFREG | stat.S_IMODE(mode), caller)
         inode.lookups += 1
         self._core.background.start_soon(self._commit_if_still_empty, inode)
         return self._opened(inode, flags), inode
 
-    async def open(self, number: InodeNumber, flags: int) -> FileHandle:
+    async def open(self, number: InodeNumber, flags: int, caller: Caller) -> FileHandle:
         """Open a file: what its name stands for now, or STALE (the kernel then looks up again)."""
         inode = self._core.table.get(number)
         writable = flags & os.O_ACCMODE != os.O_RDONLY
@@ -74,6 +74,9 @@ class Descriptors:
         if flags & os.O_TRUNC:
             async with self._core.tree_lock.shared(inode), inode.lock:
                 await self._core.truncate(inode, 0, commit=False)
+                if caller.uid:
+                    # The kernel sees to this itself for write(2) and truncate(2), but not for O_TRUNC.
+                    inode.took(mode=without_privileges(inode.attributes.mode))
             self._core.background.start_soon(self._commit_if_still_empty, inode)
         return self._opened(inode, flags)
 

@@ -1,8 +1,8 @@
 """Serve one bucket, or one prefix of it, as a tree of files: the room's front door.
 
-One coroutine per POSIX operation, on inode numbers and handles, in `names` and `descriptors`; they
-raise `FileSystemError` and know neither FUSE nor errno. Locks: the tree (shared by what works on
-single files, alone for the move of a directory), then an inode's lock, lower numbers first.
+One coroutine per POSIX operation, on inode numbers and handles, in `names`, `descriptors` and
+`extended`; they raise `FileSystemError` and know neither FUSE nor errno. Locks: the tree (shared by what
+works on single files, alone for the move of a directory), then an inode's lock, lower numbers first.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from s3rolefs.errors import FileSystemError
 from s3rolefs.fs import attributes
 from s3rolefs.fs.core import Core
 from s3rolefs.fs.descriptors import Descriptors
+from s3rolefs.fs.extended import ExtendedAttributes
 from s3rolefs.fs.namespace import Namespace
 from s3rolefs.fs.unsent import KeptVersion, Unsent, UnsentFolder
 
@@ -40,6 +41,7 @@ class FileSystem:
 
     names: Namespace
     descriptors: Descriptors
+    extended: ExtendedAttributes
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class FileSystem:
             )
             self.names = Namespace(self._core)
             self.descriptors = Descriptors(self._core)
+            self.extended = ExtendedAttributes(self._core)
             self._take_over_unsent()
             task_status.started()
             await trio.sleep_forever()

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -116,7 +116,7 @@ class Inode:
             inode = inode.parent
         return inode is directory
 
-    def took(self, **changes: int) -> None:
+    def took(self, **changes: Any) -> None:
         """Replace some of the attributes."""
         self.attributes = replace(self.attributes, **changes)
 

@@ -56,13 +56,7 @@ class Namespace:
 
     async def getattr(self, number: InodeNumber) -> Inode:
         """Return an inode with attributes as fresh as the options say."""
-        inode = self._core.table.get(number)
-        if not self._core.tree.is_fresh(inode):
-            with contextlib.suppress(FileSystemError):
-                # What was replaced or removed meanwhile stays readable through its descriptors;
-                # its attributes are what they were.
-                await self._core.tree.revalidate(inode)
-        return inode
+        return await self._core.refreshed(number)
 
     async def setattr(self, number: InodeNumber, changes: Changes, handle: FileHandle | None) -> Inode:
         """Change attributes or the size; they ride on an upload that is due anyway."""
@@ -71,19 +65,9 @@ class Namespace:
         async with self._core.tree_lock.shared(inode), inode.lock:
             if changes.size_bytes is not None:
                 await self._core.truncate(inode, changes.size_bytes, commit=handle is None)
-            before = inode.attributes
-            inode.attributes = changed(before, changes)
-            if changes.mtime_ns is not None:
-                inode.times_were_set = True
-            writer = inode.writer
-            if writer is not None and writer.dirty:
-                writer.touch()
-            elif changes.names_attributes():
-                try:
-                    await self._core.committer.store_attributes(inode)
-                except FileSystemError:
-                    inode.attributes = before
-                    raise
+            if changes.names_attributes():
+                await self._core.change_attributes(inode, changed(inode.attributes, changes))
+                inode.times_were_set |= changes.mtime_ns is not None
         return inode
 
     async def readlink(self, number: InodeNumber) -> bytes:
@@ -106,10 +90,10 @@ class Namespace:
         return inode
 
     async def mknod(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Inode:
-        """Make an empty regular file; other nodes are NOT_PERMITTED."""
-        if not stat.S_ISREG(mode):
-            raise FileSystemError(Reason.NOT_PERMITTED, "S3 holds files, directories and symlinks only")
-        inode = self._core.new_file(parent, name, mode & ~caller.umask, caller)
+        """Make an empty file, a FIFO or a socket; device nodes are NOT_PERMITTED."""
+        if stat.S_IFMT(mode) not in (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK):
+            raise FileSystemError(Reason.NOT_PERMITTED, "device nodes cannot be made on S3")
+        inode = self._core.new_file(parent, name, mode, caller)
         await self._store_new(inode, b"")
         return inode
 
@@ -125,7 +109,7 @@ class Namespace:
             inode = await self._core.directories.make(
                 directory,
                 component,
-                new_attributes(stat.S_IFDIR | (stat.S_IMODE(mode) & ~caller.umask), caller),
+                new_attributes(stat.S_IFDIR | stat.S_IMODE(mode), caller, directory.attributes),
                 self._core.clock.boot_seconds(),
             )
         directory.children_changed()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs import attributes
+from s3rolefs.fs.decoding import Decoder
 from s3rolefs.model import Key, ListPage, ObjectInfo
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Tree:
         self._background = background
         self._clock = clock
         self._files = files
-        self._mounted_at_ns = mounted_at_ns
+        self._decoder = Decoder(files, default_time_ns=mounted_at_ns)
         self._asked: dict[Key, trio.Event] = {}
         self._places = trio.CapacityLimiter(_HEADS_AT_ONCE)
         self._said_list_denied = False
@@ -130,7 +130,7 @@ class Tree:
         known = parent.children.get(name)
         if known is not None and (known.is_unsent or known.checked_at_seconds > checked_at_seconds):
             return known  # written or stored here while S3 was being asked
-        decoded = self._attributes(info, directory=directory)
+        decoded = self._decoder.attributes(info, directory=directory)
         if known is not None:
             if self._is_same(known, info, decoded):
                 self._refresh(known, info, decoded, checked_at_seconds)
@@ -172,12 +172,6 @@ class Tree:
         """Return a listed object's full description if no request is needed for it."""
         return listed if self._files.metadata_from_listing else self._metadata.full(listed)
 
-    def _attributes(self, info: ObjectInfo | None, *, directory: bool) -> Attributes:
-        if directory:
-            return attributes.of_directory(info, self._files, default_time_ns=self._mounted_at_ns)
-        assert info is not None
-        return attributes.of_object(info, self._files)
-
     def _is_same(self, known: Inode, info: ObjectInfo | None, decoded: Attributes) -> bool:
         if known.attributes.mode >> 12 != decoded.mode >> 12:  # another type of file
             return False
@@ -203,7 +197,7 @@ class Tree:
         if not known.is_directory:
             known.attributes = decoded
         else:
-            known.took(mode=decoded.mode, uid=decoded.uid, gid=decoded.gid)
+            known.took(mode=decoded.mode, uid=decoded.uid, gid=decoded.gid, xattr=decoded.xattr)
 
     async def _resolve(self, prefix: str, name: str) -> tuple[bool, ObjectInfo | None]:
         """Return (is a directory, its object or marker); NOT_FOUND."""

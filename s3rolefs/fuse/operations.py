@@ -3,71 +3,31 @@
 from __future__ import annotations
 
 import errno
-import functools
-import logging
 import os
 import stat
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING
 
 import pyfuse3
 
-from s3rolefs.errors import FileSystemError, Reason, StoreError
+from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import Caller, Changes
 from s3rolefs.fs.inodes import Inode
+from s3rolefs.fuse.failures import answered
 from s3rolefs.model import FileHandle, InodeNumber
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from s3rolefs.fs.filesystem import FileSystem
-
-log = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-R = TypeVar("R")
-Request = Callable[Concatenate["Operations", P], Coroutine[Any, Any, R]]
 
 BLOCK_UNIT_BYTES = 512
 PREFERRED_IO_BYTES = 1024 * 1024
 # Said to be free: as much as statfs can say without overflowing what old tools compute with (1 EiB).
 _FREE_BLOCKS = 2**60 // PREFERRED_IO_BYTES
 _NAME_LIMIT_BYTES = 255
-# Answers about names and what S3 cannot hold, which programs try all day: a line each would hide the rest.
-_QUIET = frozenset(
-    (
-        Reason.NOT_FOUND,
-        Reason.EXISTS,
-        Reason.NOT_EMPTY,
-        Reason.NOT_DIRECTORY,
-        Reason.IS_DIRECTORY,
-        Reason.NOT_PERMITTED,
-        Reason.NAME_TOO_LONG,
-        Reason.NAME_UNREPRESENTABLE,
-        Reason.INVALID,
-        Reason.READ_ONLY,
-    )
-)
 _RENAME_NOREPLACE = 1
+_USER = b"user."
 _DOTS = (pyfuse3.FileNameT(b"."), pyfuse3.FileNameT(b".."))
-
-
-def _answered(request: Request[P, R]) -> Request[P, R]:
-    """Turn failures into errnos; whatever else happens is a bug: EIO, logged with its traceback."""
-
-    @functools.wraps(request)
-    async def guarded(self: Operations, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return await request(self, *args, **kwargs)
-        except FileSystemError as error:
-            if error.reason not in _QUIET:
-                _log_failure(request.__name__, error)
-            raise pyfuse3.FUSEError(error.reason.errno) from None
-        except pyfuse3.FUSEError:
-            raise
-        except Exception:
-            log.exception("%s failed in a way that is a bug of s3rolefs", request.__name__)
-            raise pyfuse3.FUSEError(errno.EIO) from None
-
-    return cast("Request[P, R]", guarded)
 
 
 class Operations(pyfuse3.Operations):
@@ -81,9 +41,11 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self._names = filesystem.names
         self._descriptors = filesystem.descriptors
+        self._extended = filesystem.extended
+        self._xattr = filesystem.files.xattr
         self._negative_seconds = filesystem.files.negative_ttl_seconds
 
-    @_answered
+    @answered
     async def lookup(
         self, parent_inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
@@ -101,11 +63,11 @@ class Operations(pyfuse3.Operations):
         for number, count in inode_list:
             self._names.forget(InodeNumber(number), count)
 
-    @_answered
+    @answered
     async def getattr(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         return self._entry(await self._names.getattr(InodeNumber(inode)))
 
-    @_answered
+    @answered
     async def setattr(
         self,
         inode: pyfuse3.InodeT,
@@ -125,11 +87,11 @@ class Operations(pyfuse3.Operations):
         handle = None if fh is None else FileHandle(fh)
         return self._entry(await self._names.setattr(InodeNumber(inode), changes, handle))
 
-    @_answered
+    @answered
     async def readlink(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileNameT:
         return pyfuse3.FileNameT(await self._names.readlink(InodeNumber(inode)))
 
-    @_answered
+    @answered
     async def mknod(
         self,
         parent_inode: pyfuse3.InodeT,
@@ -140,27 +102,27 @@ class Operations(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         return self._entry(await self._names.mknod(InodeNumber(parent_inode), name, mode, _caller(ctx)))
 
-    @_answered
+    @answered
     async def mkdir(
         self, parent_inode: pyfuse3.InodeT, name: bytes, mode: pyfuse3.ModeT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         return self._entry(await self._names.mkdir(InodeNumber(parent_inode), name, mode, _caller(ctx)))
 
-    @_answered
+    @answered
     async def unlink(self, parent_inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         await self._names.unlink(InodeNumber(parent_inode), name)
 
-    @_answered
+    @answered
     async def rmdir(self, parent_inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         await self._names.rmdir(InodeNumber(parent_inode), name)
 
-    @_answered
+    @answered
     async def symlink(
         self, parent_inode: pyfuse3.InodeT, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         return self._entry(await self._names.symlink(InodeNumber(parent_inode), name, target, _caller(ctx)))
 
-    @_answered
+    @answered
     async def rename(
         self,
         parent_inode_old: pyfuse3.InodeT,
@@ -180,7 +142,7 @@ class Operations(pyfuse3.Operations):
             overwrite=not flags & _RENAME_NOREPLACE,
         )
 
-    @_answered
+    @answered
     async def link(
         self,
         inode: pyfuse3.InodeT,
@@ -190,7 +152,7 @@ class Operations(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         raise FileSystemError(Reason.NOT_PERMITTED, "an S3 object has one key: hard links cannot be made")
 
-    @_answered
+    @answered
     async def create(
         self,
         parent_inode: pyfuse3.InodeT,
@@ -204,38 +166,38 @@ class Operations(pyfuse3.Operations):
         )
         return _opened(handle, flags), self._entry(inode)
 
-    @_answered
+    @answered
     async def open(
         self, inode: pyfuse3.InodeT, flags: pyfuse3.FlagT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.FileInfo:
-        return _opened(await self._descriptors.open(InodeNumber(inode), flags), flags)
+        return _opened(await self._descriptors.open(InodeNumber(inode), flags, _caller(ctx)), flags)
 
-    @_answered
+    @answered
     async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
         # pyfuse3 takes any buffer, and hands it to the kernel before anything else runs.
         return await self._descriptors.read(FileHandle(fh), off, size)  # type: ignore[return-value]
 
-    @_answered
+    @answered
     async def write(self, fh: pyfuse3.FileHandleT, off: int, buf: bytes) -> int:
         return await self._descriptors.write(FileHandle(fh), off, buf)
 
-    @_answered
+    @answered
     async def flush(self, fh: pyfuse3.FileHandleT) -> None:
         await self._descriptors.flush(FileHandle(fh))
 
-    @_answered
+    @answered
     async def fsync(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
         await self._descriptors.fsync(FileHandle(fh))
 
-    @_answered
+    @answered
     async def release(self, fh: pyfuse3.FileHandleT) -> None:
         await self._descriptors.release(FileHandle(fh))
 
-    @_answered
+    @answered
     async def opendir(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileHandleT:
         return pyfuse3.FileHandleT(self._descriptors.opendir(InodeNumber(inode)))
 
-    @_answered
+    @answered
     async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         handle = FileHandle(fh)
         # The kernel keeps nothing of these two, and takes no reference.
@@ -258,13 +220,38 @@ class Operations(pyfuse3.Operations):
                 return
             self._descriptors.promise(number)
 
-    @_answered
+    @answered
     async def releasedir(self, fh: pyfuse3.FileHandleT) -> None:
         self._descriptors.releasedir(FileHandle(fh))
 
-    @_answered
+    @answered
     async def fsyncdir(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
         """Answer at once: changes of names are in S3 before they return."""
+
+    @answered
+    async def getxattr(self, inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        self._check_xattr(name)
+        return await self._extended.get(InodeNumber(inode), name)
+
+    @answered
+    async def listxattr(
+        self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext
+    ) -> Sequence[pyfuse3.XAttrNameT]:
+        self._check_xattr(_USER)
+        return [pyfuse3.XAttrNameT(name) for name in await self._extended.names(InodeNumber(inode))]
+
+    @answered
+    async def setxattr(
+        self, inode: pyfuse3.InodeT, name: bytes, value: bytes, ctx: pyfuse3.RequestContext
+    ) -> None:
+        # pyfuse3 minds XATTR_CREATE and XATTR_REPLACE by asking getxattr first.
+        self._check_xattr(name)
+        await self._extended.set(InodeNumber(inode), name, value)
+
+    @answered
+    async def removexattr(self, inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        self._check_xattr(name)
+        await self._extended.remove(InodeNumber(inode), name)
 
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         data = pyfuse3.StatvfsData()
@@ -273,6 +260,13 @@ class Operations(pyfuse3.Operations):
         data.f_files = data.f_ffree = data.f_favail = 2**40
         data.f_namemax = _NAME_LIMIT_BYTES
         return data
+
+    def _check_xattr(self, name: bytes) -> None:
+        if not self._xattr:
+            # The kernel does not ask again, which it would else do before each write.
+            raise pyfuse3.FUSEError(errno.ENOSYS)
+        if not name.startswith(_USER):
+            raise pyfuse3.FUSEError(errno.ENOTSUP)
 
     def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
         entry = pyfuse3.EntryAttributes()
@@ -311,22 +305,3 @@ def _opened(handle: FileHandle, flags: int) -> pyfuse3.FileInfo:
     return pyfuse3.FileInfo(
         fh=pyfuse3.FileHandleT(handle), direct_io=bool(flags & os.O_DIRECT), keep_cache=True
     )
-
-
-def _log_failure(operation: str, error: FileSystemError) -> None:
-    name = errno.errorcode.get(error.reason.errno, str(error.reason.errno))
-    if isinstance(error, StoreError) and error.operation:
-        answer = f"status {error.status}, code {error.code or '-'}" if error.status else "no answer"
-        request_id = f", request id {error.request_id}" if error.request_id else ""
-        log.warning(
-            "%s: %s (%s of %r: %s%s): %s",
-            operation,
-            name,
-            error.operation,
-            error.key,
-            answer,
-            request_id,
-            error.message,
-        )
-    else:
-        log.warning("%s: %s: %s", operation, name, error)

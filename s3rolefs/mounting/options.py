@@ -201,6 +201,10 @@ def _files(parsed: Parsed, *, read_only: bool) -> FileConfig:
         fields.setdefault("file_mode", 0o666 & ~derived["umask"])
         fields.setdefault("dir_mode", 0o777 & ~derived["umask"])
     fields["metadata_from_listing"] = derived.get("metadata") == "listing"
+    if fields["metadata_from_listing"] and fields.get("xattr"):
+        raise UserError(
+            "xattr does not go with metadata=listing, which asks for no attributes: leave one out."
+        )
     fields.setdefault("spool_dir", default_spool_dir())
     return FileConfig(**fields)
 

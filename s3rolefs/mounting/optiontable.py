@@ -229,6 +229,11 @@ OPTIONS: tuple[Option, ...] = (
         ("gid=GROUP", values.group, "Group of files whose object names none (default: who mounts)."),
         ("file_mode=MODE", values.mode, "Mode of files whose object names none (default 0644)."),
         ("dir_mode=MODE", values.mode, "Mode of directories whose object names none (default 0755)."),
+        (
+            "xattr",
+            values.yes_or_no,
+            "Keep extended attributes (user.*) with the objects; each write then is two requests.",
+        ),
     ),
     *_group(
         "Files",

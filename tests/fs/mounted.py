@@ -75,11 +75,11 @@ class Mounted:
 
     async def open(self, path: str, flags: int = os.O_RDONLY) -> FileHandle:
         try:
-            return await self.descriptors.open((await self.find(path)).number, flags)
+            return await self.descriptors.open((await self.find(path)).number, flags, CALLER)
         except FileSystemError as error:
             if error.reason is not Reason.STALE:
                 raise
-            return await self.descriptors.open((await self.find(path)).number, flags)
+            return await self.descriptors.open((await self.find(path)).number, flags, CALLER)
 
     async def open_or_create(self, path: str, flags: int) -> FileHandle:
         try:

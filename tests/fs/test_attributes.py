@@ -1,11 +1,21 @@
 import stat
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from s3rolefs.config import FileConfig
-from s3rolefs.fs.attributes import Attributes, of_directory, of_object, to_metadata
+from s3rolefs.fs.attributes import (
+    Attributes,
+    Caller,
+    new_attributes,
+    nonsense,
+    of_directory,
+    of_object,
+    to_metadata,
+    without_privileges,
+)
 from s3rolefs.model import Key, ObjectInfo
 
 FILES = FileConfig(uid=11, gid=12, file_mode=0o640, dir_mode=0o750)
@@ -19,6 +29,7 @@ attributes = st.builds(
     mtime_ns=times,
     ctime_ns=times,
     atime_ns=times,
+    xattr=st.none() | st.text(),
 )
 
 
@@ -49,6 +60,7 @@ def test_what_others_stored_is_kept_beside_ours(stored, others):
 def test_garbage_counts_as_absent(metadata):
     found = of_object(described(metadata), FILES)
     assert stat.S_IFMT(found.mode) in (stat.S_IFREG, stat.S_IFLNK)
+    list(nonsense(described(metadata), directory=False))
     assert 0 <= found.uid < 2**32
     assert abs(found.mtime_ns) < 10**21
 
@@ -84,3 +96,54 @@ def test_only_what_can_be_a_symlink_is_one():
         assert stat.S_ISREG(of_object(described(link, size=size), FILES).mode)
     for kind in (stat.S_IFDIR, stat.S_IFIFO, stat.S_IFBLK, 0):
         assert stat.S_ISREG(of_object(described({"mode": str(kind | 0o600)}), FILES).mode)
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK])
+def test_fifos_and_sockets_are_empty_objects(kind):
+    stored = {"mode": str(kind | 0o640)}
+    assert of_object(described(stored, size=0), FILES).mode == kind | 0o640
+    assert of_object(described(stored, size=1), FILES).mode == stat.S_IFREG | 0o640
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFBLK, stat.S_IFDIR, 0o170000])
+def test_other_types_are_shown_as_files(kind):
+    assert of_object(described({"mode": str(kind | 0o640)}, size=0), FILES).mode == stat.S_IFREG | 0o640
+
+
+@pytest.mark.parametrize(
+    ("metadata", "size", "said"),
+    [
+        ({"mode": "abc"}, 1, ["mode='abc'"]),
+        (
+            {"mode": "-1", "uid": "root", "gid": "4294967295"},
+            1,
+            ["mode='-1'", "uid='root'", "gid='4294967295'"],
+        ),
+        ({"mtime": "yesterday", "atime": "1e9"}, 1, ["mtime='yesterday'", "atime='1e9'"]),
+        ({"mtime": "-1.5", "ctime": "1700000000.123456789"}, 1, []),
+        ({"mode": str(stat.S_IFLNK | 0o777)}, 1 << 30, [f"mode='{stat.S_IFLNK | 0o777}'"]),
+        ({"xattr": "?" * 1000}, 1, ["xattr='" + "?" * 80 + "'"]),
+        ({"mode": "33188", "anything": "else"}, 1, []),
+    ],
+)
+def test_what_makes_no_sense_is_named(metadata, size, said):
+    assert list(nonsense(described(metadata, size=size), directory=False)) == said
+
+
+def test_what_is_made_belongs_to_the_caller_or_to_a_set_group_id_directorys_group():
+    caller = Caller(uid=1, gid=2, umask=0o027)
+    plain = of_directory(None, FILES, default_time_ns=0)
+    shared = replace(plain, mode=plain.mode | stat.S_ISGID, gid=99)
+    made = new_attributes(stat.S_IFREG | 0o666, caller, plain)
+    assert (made.mode, made.uid, made.gid) == (stat.S_IFREG | 0o640, 1, 2)
+    made = new_attributes(stat.S_IFREG | 0o666, caller, shared)
+    assert (made.mode, made.uid, made.gid) == (stat.S_IFREG | 0o640, 1, 99)
+    made = new_attributes(stat.S_IFDIR | 0o777, caller, shared)
+    assert (made.mode, made.uid, made.gid) == (stat.S_IFDIR | stat.S_ISGID | 0o750, 1, 99)
+    assert new_attributes(stat.S_IFLNK | 0o777, caller, plain).mode == stat.S_IFLNK | 0o777
+
+
+def test_privileges_go_when_others_change_the_content():
+    assert without_privileges(0o6755) == 0o755
+    assert without_privileges(0o6745) == 0o2745  # mandatory locking, not a privilege
+    assert without_privileges(0o1777) == 0o1777

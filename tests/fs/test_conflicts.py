@@ -8,7 +8,7 @@ import trio
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.model import MIB
 from s3rolefs.s3.faults import Fault
-from tests.fs.mounted import kept_bytes, mounted
+from tests.fs.mounted import CALLER, kept_bytes, mounted
 
 
 async def failing(work, *arguments, **named):
@@ -120,7 +120,7 @@ async def test_a_replaced_object_is_another_inode_once_the_metadata_is_old(mount
     after = await mount.find("f")
     assert after.number != before.number
     assert before.detached
-    assert await failing(mount.descriptors.open, before.number, os.O_RDONLY) is Reason.STALE
+    assert await failing(mount.descriptors.open, before.number, os.O_RDONLY, CALLER) is Reason.STALE
 
 
 async def test_direct_io_always_asks(mount, bucket):

@@ -199,9 +199,10 @@ async def test_a_symlink_that_cannot_be_stored_leaves_nothing_behind(mount, faul
     await mount.symlink("link", b"t")
 
 
-async def test_nodes_other_than_files_are_not_permitted(mount):
+async def test_device_nodes_are_not_permitted(mount):
     root = await mount.find("")
-    await refused(Reason.NOT_PERMITTED, mount.names.mknod, root.number, b"pipe", stat.S_IFIFO, CALLER)
+    for kind in (stat.S_IFCHR, stat.S_IFBLK):
+        await refused(Reason.NOT_PERMITTED, mount.names.mknod, root.number, b"device", kind, CALLER)
     made = await mount.names.mknod(root.number, b"f", stat.S_IFREG | 0o666, CALLER)
     assert made.attributes.mode == stat.S_IFREG | 0o644
 

@@ -59,11 +59,11 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *, ttl_seconds: float):
+def served(folder: Path, *words: str, ttl_seconds: float):
     directory, spool = folder / "mnt", folder / "spool"
     directory.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fuse.server", directory, spool, str(ttl_seconds)],
+        [sys.executable, "-m", "tests.fuse.server", directory, spool, str(ttl_seconds), *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
@@ -94,4 +94,11 @@ def mount(tmp_path):
 def short_lived(tmp_path):
     """A mount whose caches hold for TTL_SECONDS."""
     with served(tmp_path, ttl_seconds=TTL_SECONDS) as made:
+        yield made
+
+
+@pytest.fixture
+def with_xattr(tmp_path):
+    """A mount that serves extended attributes."""
+    with served(tmp_path, "xattr", ttl_seconds=60) as made:
         yield made

@@ -1,6 +1,6 @@
 """Serve a bucket in memory through FUSE, and do on request what another client of it would.
 
-Started by `served` in a process of its own: `python -m tests.fuse.server DIRECTORY SPOOL [TTL]`.
+Started by `served` in a process of its own: `python -m tests.fuse.server DIRECTORY SPOOL TTL [xattr]`.
 Requests and answers are lines of JSON on standard input and output.
 """
 
@@ -72,7 +72,7 @@ def say(value: Any) -> None:
     print(json.dumps(value), flush=True)
 
 
-async def serve(directory: str, spool: str, ttl_seconds: str) -> None:
+async def serve(directory: str, spool: str, ttl_seconds: str, xattr: str = "") -> None:
     store = MemoryStore()
     files = FileConfig(
         uid=0,
@@ -80,6 +80,7 @@ async def serve(directory: str, spool: str, ttl_seconds: str) -> None:
         spool_dir=spool,
         metadata_ttl_seconds=float(ttl_seconds),
         negative_ttl_seconds=float(ttl_seconds),
+        xattr=bool(xattr),
     )
     filesystem = FileSystem(store, prefix="", source="s3://memory", files=files, clock=SystemClock())
     async with trio.open_nursery() as nursery:

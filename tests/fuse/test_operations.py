@@ -156,9 +156,10 @@ def test_links(mount):
         os.link(mount.path / "f", mount.path / "hard")
 
 
-def test_nodes_are_not_permitted(mount):
-    with pytest.raises(PermissionError):
-        os.mkfifo(mount.path / "pipe")
+def test_device_nodes_are_not_permitted(mount):
+    for kind in (stat.S_IFCHR, stat.S_IFBLK):
+        with pytest.raises(PermissionError):
+            os.mknod(mount.path / "device", kind | 0o600, os.makedev(1, 3))
     os.mknod(mount.path / "f", stat.S_IFREG | 0o600)
     assert mount.ask("keys") == ["f"]
 

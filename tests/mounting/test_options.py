@@ -124,6 +124,7 @@ def test_relative_paths_count_from_here(tmp_path, monkeypatch):
         ("ro=1", ["ro takes no value"]),
         ("allow_other,allow_root", ["allow_other and allow_root contradict"]),
         ("umask=022,file_mode=0644,dir_mode=0755", ["umask does nothing"]),
+        ("xattr,metadata=listing", ["xattr does not go with metadata=listing"]),
         ("cache_memory=lots", ["cache_memory=lots", "512M"]),
         ("cred_wait=soon", ["cred_wait=soon", "15m"]),
         ("io_timeout=0", ["io_timeout=0", "longer than zero"]),
