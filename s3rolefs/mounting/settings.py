@@ -29,6 +29,8 @@ _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 _LONGEST_NAME_BYTES = 255
 # Beyond that nobody means it.
 _LONGEST_CHAIN = 100
+# TOML's are of 64 bits.
+_END_OF_INTEGERS = 1 << 63
 # Lists, which options join with +.
 _LISTS = (values.policy_arns, values.tags, values.words)
 
@@ -239,12 +241,12 @@ def _parsed(option: Option, value: object, folder: Path) -> object:
         return tuple(value)
     if isinstance(value, bool) and option.placeholder is None:
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _END_OF_INTEGERS:
         value = str(value)
     text = _string(name, value)
-    if option.parse is values.path:
+    if option.parse is values.path and not text.startswith("~"):
         # Whoever mounts may be anywhere.
-        text = str(folder / Path(text).expanduser())
+        text = str(folder / text)
     return option.parse(name, text)
 
 

@@ -30,9 +30,12 @@ def text(_name: str, value: str) -> str:
     return value
 
 
-def path(_name: str, value: str) -> str:
+def path(name: str, value: str) -> str:
     """Return an absolute path; `~` is the user's home and a relative path counts from here."""
-    return str(Path(value).expanduser().absolute())
+    try:
+        return str(Path(value).expanduser().absolute())
+    except RuntimeError:
+        raise UserError(f"{name}={value}: there is no user of that name on this machine.") from None
 
 
 def command(name: str, value: str) -> str:

@@ -224,6 +224,8 @@ WRONG = [
     ('[buckets]\n"data" = "a"', ", bucket data: The source 'data' is not understood"),
     ('[buckets]\n"s3://data" = 3', ", bucket s3://data: The role must be a string"),
     (f'{BASE}[buckets]\n"s3://d-1" = "b"\n"s3://d-1/" = "b"', "s3://d-1/: It is there twice"),
+    ('[roles.a]\ncredentials_file = "~no-such-user/x"', "there is no user of that name on this machine"),
+    (f"{ABOVE}duration_seconds = 0x{'f' * 9999}", "duration_seconds must be a string"),
     ("[maps.m]", ", map m: It names no directory"),
     ('[maps.m]\n".." = { source = "s3://data" }', ", map m, ..: '..' can be no name of a directory"),
     ('[maps.m]\n"a/b" = { source = "s3://data" }', "'a/b' can be no name of a directory"),
