@@ -88,9 +88,12 @@ class SsoToken:
                 raise UserError(f"The profile {self._name} has no {name}, which a login needs: add it.")
         region = str(settings["sso_region"])
         scopes = settings.get("sso_registration_scopes", _USUAL_SCOPES)
-        client = self._profiles.session(self._name).create_client(
-            "sso-oidc", region_name=region, config=Config(signature_version=UNSIGNED)
-        )
+        try:
+            client = self._profiles.session(self._name).create_client(
+                "sso-oidc", region_name=region, config=Config(signature_version=UNSIGNED)
+            )
+        except (BotoCoreError, ValueError) as error:
+            raise UserError(f"The profile {self._name} cannot be logged in: {error}") from None
         return {
             "start_url": settings["sso_start_url"],
             "region": region,

@@ -1,5 +1,6 @@
 """A running mount answers on a private socket named after its device."""
 
+import functools
 import json
 import os
 import socket
@@ -57,6 +58,20 @@ async def test_question_and_answer(nursery, place):
     path = place / "0-999999.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_a_command_takes_reaches_it(nursery):
+    requests = []
+
+    async def login(request):
+        requests.append(request)
+        return {}
+
+    await nursery.start(control.serve_control, DEVICE, {"login": login})
+    hand_over = functools.partial(control.ask, a_mount(), "login", "a/b", given="x" * 200_000, role=1)
+    await trio.to_thread.run_sync(hand_over)
+    assert requests == [{"command": "login", "path": "a/b", "given": "x" * 200_000, "role": 1}]
     nursery.cancel_scope.cancel()
 
 

@@ -153,3 +153,6 @@ async def test_a_profile_that_lacks_the_place_of_login_is_told(source, home):
     config.write_text(config.read_text().replace("sso_region", "region"))
     with pytest.raises(UserError, match="The profile work has no sso_region"):
         await need.details()
+    config.write_text(config.read_text().replace("region = us-east-1", "sso_region = not a region"))
+    with pytest.raises(UserError, match=r"The profile work cannot be logged in: .*not a region"):
+        await need.details()
