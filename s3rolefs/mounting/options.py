@@ -81,6 +81,7 @@ def parse_access(source: str | None, texts: Iterable[str]) -> tuple[BucketConfig
 
 
 def _buckets(source: str | None, parsed: Parsed) -> tuple[BucketConfig, ...]:
+    _check_who(parsed)
     scheme, _, name = (source or "").partition("://")
     if scheme == "map":
         return tuple(_of_map(entry, parsed) for entry in load_settings(os.environ).map(name))
@@ -102,22 +103,28 @@ def _of_map(entry: MapEntry, parsed: Parsed) -> BucketConfig:
     return BucketConfig(directory=entry.directory, role=replace(entry.role, **of_the_mount), store=store)
 
 
-def _role(parsed: Parsed, store: StoreConfig) -> RoleConfig:
-    """Return the role that options describe, else the one they name, else the configuration's for a source.
-
-    Never a mixture: whoever gives one option about who the mount is says all of it.
-    """
-    given, name = parsed[Target.ROLE], parsed[Target.DERIVED].get("role")
-    own = next((field for field in given if field not in OF_THE_MOUNT), None)
+def _check_who(parsed: Parsed) -> None:
+    """Refuse a mixture: whoever gives one option about who the mount is says all of it."""
+    name, own = parsed[Target.DERIVED].get("role"), _own(parsed)
     if name is not None and own is not None:
         raise UserError(
             f"role={name} says who the mount is, and so does {own}: leave one of them out, or write {own} "
             "into the role."
         )
+
+
+def _own(parsed: Parsed) -> str | None:
+    """Return an option, if there is one, that says who the mount is."""
+    return next((field for field in parsed[Target.ROLE] if field not in OF_THE_MOUNT), None)
+
+
+def _role(parsed: Parsed, store: StoreConfig) -> RoleConfig:
+    """Return the role that options name, else describe, else the configuration's for a source."""
+    given, name = parsed[Target.ROLE], parsed[Target.DERIVED].get("role")
     found = None
     if name is not None:
         found = load_settings(os.environ).role(name)
-    elif own is None and store.bucket:
+    elif _own(parsed) is None and store.bucket:
         found = load_settings(os.environ).role_for(store)
     if found is not None:
         return replace(found, **given)

@@ -9,7 +9,6 @@ import difflib
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s3rolefs.config import RoleConfig, StoreConfig
@@ -22,6 +21,7 @@ from s3rolefs.roles.validation import SOURCES, has_source, validate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
 
     from s3rolefs.mounting.optiontable import Option
 

@@ -168,7 +168,8 @@ def test_a_chain_reaches_the_serving_process(file):
 )
 def test_options_that_do_not_go_with_the_configuration(file, options, words):
     write(file, CHAIN)
-    assert words in refusal(parse_mount, "s3://data", "/srv/data", [options])
+    for source in ("s3://data", "map://office"):
+        assert words in refusal(parse_mount, source, "/srv/data", [options])
 
 
 def test_paths_of_a_role_inside_the_mount_are_refused(file):
