@@ -7,6 +7,7 @@ SHELL       := /bin/bash
 PREFIX  ?= /usr/local
 DESTDIR ?=
 PORT    ?= 9899
+MINUTES ?= 20
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -46,6 +47,11 @@ check: env ## Check style, types, the order of the rooms, and the manual pages
 bench: env ## Measure speed beside s3fs; ONLY=read, RUNS=5
 	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
 	$(LIMIT) 3600 $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS))
+
+.PHONY: soak
+soak: env ## Use a mount for so long that its sessions come and go; MINUTES=20
+	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
+	$(LIMIT) $$(($(MINUTES) * 60 + 600)) $(BIN)/python -m soak --minutes $(MINUTES)
 
 .PHONY: env
 env: $(STAMP) ## Make .venv with the locked versions of everything

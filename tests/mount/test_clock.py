@@ -1,17 +1,15 @@
 """What a mount survives when somebody sets its clock, or the machine has slept; radosgw's clock goes on."""
 
-import threading
 import time
-from itertools import count
 
 import pytest
 
 from tests.bed import driven
 from tests.bed.driven import DrivenClock
-from tests.bed.mounts import LIMIT_SECONDS
 from tests.bed.patience import wait_until
 from tests.bed.relay import Relay
-from tests.mount.test_survival import EVERYTHING, read_now
+from tests.bed.traffic import Traffic
+from tests.mount.test_survival import EVERYTHING
 
 OFF_SECONDS = 1200.0
 SLEPT_SECONDS = 7200.0
@@ -28,45 +26,11 @@ def sts(radosgw):
         yield made
 
 
-class Use:
-    """Read and write without a pause until the `with` ends; every error is kept."""
-
-    def __init__(self, folder):
-        self._folder = folder
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._use)
-        self.rounds = 0
-        self.slowest_seconds = 0.0
-        self.errors = []
-
-    def _use(self):
-        for number in count():
-            began = time.monotonic()
-            path = self._folder / f"f{number % 5}"
-            try:
-                path.write_bytes(b"%d" % number)
-                assert read_now(path) == b"%d" % number
-            except (OSError, AssertionError) as error:
-                self.errors.append(error)
-            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
-            self.rounds += 1
-            if self._end.wait(0.02):
-                return
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception):
-        self._end.set()
-        self._thread.join(LIMIT_SECONDS)
-
-
-def settled(mount, use, generation):
-    """Return the role's status once it has that session, and ten rounds of use after it."""
+def settled(mount, traffic, generation):
+    """Return the role's status once it has that session, and ten rounds of traffic after it."""
     wait_until(lambda: mount.ask("status")["roles"][0]["generation"] >= generation, 20)
-    rounds = use.rounds
-    wait_until(lambda: use.rounds >= rounds + 10, 20)
+    rounds = traffic.rounds
+    wait_until(lambda: traffic.rounds >= rounds + 10, 20)
     return mount.ask("status")["roles"][0]
 
 
@@ -80,18 +44,18 @@ def test_a_clock_that_is_set_twenty_minutes_wrong_costs_one_renewal(
         driven.mounted(
             role_place, tmp_path / "clock", f"s3://{bucket}", endpoint_url=s3.url, **options
         ) as mount,
-        Use(mount.path) as use,
+        Traffic(mount.path) as traffic,
     ):
         for generation, step in ((2, OFF_SECONDS), (3, -2 * OFF_SECONDS)):
             clock.step_wall(step)
-            role = settled(mount, use, generation)
+            role = settled(mount, traffic, generation)
             assert (role["generation"], role["failures"], role["forced"]) == (generation, 0, 0)
             assert role["longest_wait_seconds"] <= 0.1
             # Planned by the service's time: the new session is neither old nor endless.
             left = role["next_refresh_at"] - clock.wall_seconds()
             assert 0.5 * 900 < left < 0.7 * 900
-    assert use.errors == []
-    assert use.slowest_seconds < 5
+    assert traffic.errors == []
+    assert traffic.slowest_seconds < 5
     # Each time S3 and STS refused what was signed by the wrong clock, and took it signed by their own.
     log = (tmp_path / "clock.log").read_text()
     assert log.count("this machine's clock is") == 2
@@ -105,14 +69,14 @@ def test_after_two_hours_of_sleep_the_session_is_renewed_within_five_seconds(
     options = {"role_arn": make_role(EVERYTHING), "duration_seconds": 900, "sts_endpoint": sts.url}
     with (
         driven.mounted(role_place, tmp_path / "clock", f"s3://{bucket}", **options) as mount,
-        Use(mount.path) as use,
+        Traffic(mount.path) as traffic,
     ):
-        wait_until(lambda: use.rounds > 5, 20)
+        wait_until(lambda: traffic.rounds > 5, 20)
         clock.suspend(SLEPT_SECONDS)
         woken_at = time.monotonic()
         wait_until(lambda: mount.ask("status")["roles"][0]["generation"] == 2, 20)
         assert time.monotonic() - woken_at < 5 + 2  # a tick of the broker, and a slow machine
-        role = settled(mount, use, 2)
+        role = settled(mount, traffic, 2)
         assert (role["state"], role["generation"], role["failures"]) == ("fresh", 2, 0)
-    assert use.errors == []
-    assert use.slowest_seconds < 10
+    assert traffic.errors == []
+    assert traffic.slowest_seconds < 10
