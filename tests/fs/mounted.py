@@ -17,7 +17,7 @@ from s3rolefs.fs.attributes import Caller, Changes
 from s3rolefs.fs.filesystem import FileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from s3rolefs.fs.inodes import Inode
     from s3rolefs.fs.unsent import Unsent
@@ -184,11 +184,19 @@ class Mounted:
 
 @asynccontextmanager
 async def mounted(
-    store: ObjectStore, spool: Path, *, prefix: str = "", source: str = "s3://bucket", **files: object
+    store: ObjectStore,
+    spool: Path,
+    *,
+    prefix: str = "",
+    source: str = "s3://bucket",
+    directories: Mapping[str, str] | None = None,
+    **files: object,
 ) -> AsyncIterator[Mounted]:
     """Serve a store until the block ends, as abruptly as a killed process; nothing is drained."""
     config = replace(FileConfig(uid=0, gid=0, spool_dir=str(spool)), **files)
-    filesystem = FileSystem(store, prefix=prefix, source=source, files=config, clock=TrioClock())
+    filesystem = FileSystem(
+        store, prefix=prefix, source=source, files=config, clock=TrioClock(), directories=directories
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(filesystem.run)
         made = Mounted(filesystem)
