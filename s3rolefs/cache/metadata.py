@@ -30,7 +30,7 @@ _WALK_STEP = 4
 
 
 class Sort(enum.Enum):
-    """Say what a name is when it is no object."""
+    """Say what a step is when it is no object."""
 
     DIRECTORY = enum.auto()
     NOTHING = enum.auto()
@@ -42,27 +42,27 @@ NOTHING = Sort.NOTHING
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class _Log:
-    """Hold the last change of each name below one prefix, with its place among all changes."""
+    """Hold the last change of each step below one prefix, with its place among all changes."""
 
     entries: dict[str, tuple[int, ObjectInfo | Sort]] = field(default_factory=dict)
 
 
 class OwnChanges:
-    """Tell what this mount changed below one prefix since this record was begun."""
+    """Tell what this mount changed below one prefix since this record was begun, by step."""
 
     def __init__(self, log: _Log, since: int) -> None:
         self._log = log
         self._since = since
 
-    def get(self, name: str) -> ObjectInfo | Sort | None:
-        """Return what a name was changed to; None: it was not changed."""
-        place, entry = self._log.entries.get(name, (0, None))
+    def get(self, step: str) -> ObjectInfo | Sort | None:
+        """Return what a step was changed to; None: it was not changed."""
+        place, entry = self._log.entries.get(step, (0, None))
         return entry if place > self._since else None
 
     def __iter__(self) -> Iterator[tuple[str, ObjectInfo | Sort]]:
-        for name, (place, entry) in self._log.entries.items():
+        for step, (place, entry) in self._log.entries.items():
             if place > self._since:
-                yield name, entry
+                yield step, entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class _Known:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Listing:
-    """Hold the children of one directory prefix; both by name without the slash.
+    """Hold the children of one directory prefix; both by component, without the slash.
 
     `objects` and `prefixes` keep S3's order. `began_at_seconds` (boot clock) is when the first
     page was asked for: the listing is as old as that.
@@ -99,17 +99,21 @@ class Listing:
     def __len__(self) -> int:
         return len(self.objects) + len(self.prefixes)
 
-    def enter(self, name: str, entry: ObjectInfo | Sort) -> None:
+    def enter(self, step: str, entry: ObjectInfo | Sort) -> None:
         """Enter one child: an object, a directory, or nothing (any more)."""
-        if entry is DIRECTORY:
-            self.prefixes[name] = None
-            self.objects.pop(name, None)
-        elif isinstance(entry, ObjectInfo):
-            self.objects[name] = entry
-            self.prefixes.pop(name, None)
+        if isinstance(entry, ObjectInfo):
+            self.objects[step] = entry
+        elif entry is DIRECTORY:
+            self.prefixes[step[:-1]] = None
+        elif step.endswith("/"):
+            self.prefixes.pop(step[:-1], None)
         else:
-            self.objects.pop(name, None)
-            self.prefixes.pop(name, None)
+            self.objects.pop(step, None)
+
+    def has_other_than(self, step: str) -> bool:
+        """Tell whether there is more than one child."""
+        there = step[:-1] in self.prefixes if step.endswith("/") else step in self.objects
+        return len(self) > there
 
     def follow(self, name: str, *, largest: int) -> list[ObjectInfo]:
         """Return the objects that a walk in listing order, now at `name`, will come to next.
@@ -165,8 +169,8 @@ class MetadataCache:
 
     def keep_listing(self, prefix: str, listing: Listing, changes: OwnChanges) -> None:
         """Keep a complete listing, with what was changed since its first page was asked for."""
-        for name, entry in changes:
-            listing.enter(name, entry)
+        for step, entry in changes:
+            listing.enter(step, entry)
         if len(listing) < LISTED_NAMES_LIMIT:
             self._listings[prefix] = listing
 
@@ -198,28 +202,31 @@ class MetadataCache:
         if known is None or known.place <= asked_after:
             self._objects[info.key] = _Known(info, asked_after, self._clock.boot_seconds())
 
-    def doubt(self, prefix: str, name: str) -> None:
-        """Forget what is known of a name: S3 has shown that it is something else by now."""
+    def doubt(self, prefix: str, step: str) -> None:
+        """Forget what is known of a child: S3 has shown that it is something else by now."""
         self._listings.pop(prefix, None)
-        self._objects.pop(Key(prefix + name), None)
+        self._objects.pop(Key(prefix + step), None)
 
     def marked(self, info: ObjectInfo) -> None:
         """Enter a directory's marker that we wrote."""
         self._changes += 1
         self._objects[info.key] = _Known(info, self._changes, self._clock.boot_seconds())
 
-    def changed(self, parent_prefix: str, name: str, entry: ObjectInfo | Sort) -> None:
-        """Enter a change of our own below `parent_prefix`: what `name` is now."""
+    def changed(self, parent_prefix: str, step: str, entry: ObjectInfo | Sort) -> None:
+        """Enter a change of our own below `parent_prefix`: what is at `step` now.
+
+        A step is what a child adds to the prefix: `a` for an object, `a/` for a directory.
+        """
         self._changes += 1
         if isinstance(entry, ObjectInfo):
             self._objects[entry.key] = _Known(entry, self._changes, self._clock.boot_seconds())
         else:
-            self._objects.pop(Key(parent_prefix + name), None)
+            self._objects.pop(Key(parent_prefix + step), None)
         listed = _as_listed(entry)
         log = self._logs.get(parent_prefix)
         if log is not None:
-            log.entries[name] = (self._changes, listed)
-        self._enter(parent_prefix, name, listed)
+            log.entries[step] = (self._changes, listed)
+        self._enter(parent_prefix, step, listed)
         if entry is not NOTHING:
             self._enter_above(parent_prefix)
 
@@ -235,21 +242,21 @@ class MetadataCache:
         """Drop the listing of one directory (it was removed)."""
         self._listings.pop(prefix, None)
 
-    def _enter(self, prefix: str, name: str, entry: ObjectInfo | Sort) -> None:
+    def _enter(self, prefix: str, step: str, entry: ObjectInfo | Sort) -> None:
         listing = self._listings.get(prefix)
         if listing is not None:
             # Put back so that the cache counts the new size.
-            listing.enter(name, entry)
+            listing.enter(step, entry)
             self._listings[prefix] = listing
 
     def _enter_above(self, prefix: str) -> None:
         """Enter the directories that exist because there is something in them."""
         while prefix:
-            above, _, name = prefix[:-1].rpartition("/")
-            prefix = above + "/" if above else ""
+            above, slash, name = prefix[:-1].rpartition("/")
+            prefix = above + slash
             listing = self._listings.get(prefix)
             if listing is not None and name not in listing.prefixes:
-                self._enter(prefix, name, DIRECTORY)
+                self._enter(prefix, name + "/", DIRECTORY)
 
 
 def _as_listed(entry: ObjectInfo | Sort) -> ObjectInfo | Sort:

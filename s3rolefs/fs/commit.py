@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from s3rolefs.cache.metadata import NOTHING
 from s3rolefs.errors import FileSystemError, Reason, StoreError
 from s3rolefs.fs.descriptions import object_attributes, stored_info, without_times
 from s3rolefs.fs.inodes import Inode, InodeTable, version_of
 from s3rolefs.fs.keeping import Keeper
+from s3rolefs.fs.names import CONTENT
 from s3rolefs.fs.parts import SINGLE_COPY_LIMIT_BYTES, plan_parts
 from s3rolefs.fs.ranges import Ranges
 from s3rolefs.fs.upload import StreamingUpload, copy_object
@@ -164,7 +166,8 @@ class Committer:
 
     async def store_attributes(self, inode: Inode) -> None:
         """Make S3 have the attributes of a file whose content it has already, or of a directory."""
-        if inode.removed or (inode.permanent and (self._table.is_map or self._table.key(inode) == "")):
+        of_none = inode.permanent and (self._table.is_map or self._table.key(inode) == "")
+        if inode.removed or inode.is_part or of_none:
             return
         if inode.detached:
             raise _changed_elsewhere()
@@ -218,14 +221,20 @@ class Committer:
         """Enter what S3 holds now into the inode and the caches."""
         inode.stored(info, version, self._clock.boot_seconds())
         assert inode.parent is not None
-        self._metadata.changed(self._table.directory_prefix(inode.parent), inode.name, info)
+        if inode.step == CONTENT:
+            inode.parent.info = info
+        is_listed = inode.step != CONTENT or info.size_bytes
+        self._metadata.changed(*self._table.place_of(inode), info if is_listed else NOTHING)
 
     async def copy_to(self, inode: Inode, target: Key, *, if_none_match: bool) -> Stored:
         """Copy an inode's object, with everything stored beside it, to another key."""
         assert inode.version is not None
         assert inode.info is not None
         # S3 does not copy the storage class by itself, nor anything beside the bytes with a copy in parts.
-        keeps_all = inode.info.storage_class in ("", "STANDARD") and not _is_large(inode.version)
+        keeps_all = (
+            inode.info.storage_class in ("", "STANDARD")
+            and inode.version.size_bytes <= SINGLE_COPY_LIMIT_BYTES
+        )
         if not keeps_all:
             await self.complete_info(inode)
         return await self._copy(
@@ -239,7 +248,7 @@ class Committer:
     def _doubt(self, inode: Inode) -> None:
         assert inode.parent is not None
         inode.checked_at_seconds = float("-inf")
-        self._metadata.doubt(self._table.directory_prefix(inode.parent), inode.name)
+        self._metadata.doubt(*self._table.place_of(inode))
 
     async def _copy(
         self,
@@ -251,7 +260,8 @@ class Committer:
         if_none_match: bool = False,
     ) -> Stored:
         size_bytes = version.size_bytes
-        parts = plan_parts(size_bytes, size_bytes, Ranges()) if _is_large(version) else None
+        is_large = size_bytes > SINGLE_COPY_LIMIT_BYTES
+        parts = plan_parts(size_bytes, size_bytes, Ranges()) if is_large else None
         return await copy_object(
             self._store,
             version,
@@ -333,10 +343,6 @@ class Committer:
 def _is_conflict(inode: Inode, error: FileSystemError) -> bool:
     gone = (Reason.NOT_FOUND, Reason.STALE)
     return error.reason is Reason.PRECONDITION or (error.reason in gone and inode.version is not None)
-
-
-def _is_large(version: ObjectVersion) -> bool:
-    return version.size_bytes > SINGLE_COPY_LIMIT_BYTES
 
 
 def _changed_elsewhere() -> FileSystemError:

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 from s3rolefs.cache.blocks import BlockCache
 from s3rolefs.cache.metadata import MetadataCache
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs import attributes
+from s3rolefs.fs import attributes, names
 from s3rolefs.fs.attributes import Attributes, Caller, new_attributes
 from s3rolefs.fs.commit import Committer
 from s3rolefs.fs.descriptions import object_attributes
 from s3rolefs.fs.directories import Directories
-from s3rolefs.fs.inodes import ROOT_NUMBER, Inode, InodeTable
+from s3rolefs.fs.finding import Finder
+from s3rolefs.fs.inodes import ROOT_NUMBER, Inode, InodeTable, version_of
 from s3rolefs.fs.moving import Mover
-from s3rolefs.fs.names import component_of
+from s3rolefs.fs.names import CONTENT, Form, Kind, Step
 from s3rolefs.fs.tree import Tree
 from s3rolefs.fs.treelock import TreeLock
+from s3rolefs.model import InodeNumber, Key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.unsent import UnsentFolder
     from s3rolefs.fs.writer import Writer
-    from s3rolefs.model import InodeNumber
     from s3rolefs.s3.store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -58,15 +59,22 @@ class Core:
         self.mounted_at_ns = time.time_ns()
         of_root = attributes.of_directory(None, files, default_time_ns=self.mounted_at_ns)
         root = Inode(
-            ROOT_NUMBER, None, "", of_root, info=None, checked_at_seconds=clock.boot_seconds(), permanent=True
+            ROOT_NUMBER,
+            None,
+            Step(Kind.DIRECTORY, ""),
+            of_root,
+            info=None,
+            checked_at_seconds=clock.boot_seconds(),
+            permanent=True,
         )
         self.table = InodeTable(prefix, root)
         for name, key_prefix in directories.items():
             self.table.add_permanent(name, key_prefix, of_root, checked_at_seconds=clock.boot_seconds())
         self.metadata = MetadataCache(clock, ttl_seconds=files.metadata_ttl_seconds)
         self.blocks = BlockCache(store, background, capacity_bytes=files.cache_memory_bytes)
+        self.finder = Finder(store, self.metadata, background, files)
         self.tree = Tree(
-            store, self.metadata, self.table, background, clock, files, mounted_at_ns=self.mounted_at_ns
+            self.finder, self.metadata, self.table, clock, files, mounted_at_ns=self.mounted_at_ns
         )
         self.directories = Directories(store, self.metadata, self.table, background)
         self.committer = Committer(store, self.blocks, self.metadata, self.table, background, clock, folder)
@@ -89,31 +97,69 @@ class Core:
         if self.table.is_map and directory is self.table.root:
             raise FileSystemError(Reason.NOT_PERMITTED, "the directories here are those of the map")
 
-    def known(self, parent: InodeNumber, name: bytes) -> Inode | None:
-        """Return what a name stands for if that needs no request."""
-        directory = self.directory(parent)
-        component = component_of(name, self.table.key_prefix(directory), creating=True)
-        inode = directory.children.get(component)
-        return inode if inode is not None and self.tree.is_fresh(inode) else None
+    def new_step(self, directory: Inode, name: bytes, kind: Kind) -> tuple[Step, bool]:
+        """Return where what is made under a name belongs, and whether that is beside a directory.
 
-    def new_file(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Inode:
+        NAME_TOO_LONG; INVALID for the names of what is there without being made.
+        """
+        form, text = names.read(names.decoded(name))
+        step, beside = Step(kind, text), form is Form.OBJECT
+        prefix = self.table.key_prefix(directory)
+        is_content = kind is Kind.OBJECT and not text
+        if (
+            form is Form.PART
+            or (beside and kind is Kind.DIRECTORY)
+            or (is_content and not (beside and prefix))
+            or not self.tree.is_whole(directory, step, beside=beside)
+        ):
+            raise FileSystemError(Reason.INVALID, "this name is the escape of something else")
+        names.check_key(prefix + step.key)
+        return step, beside
+
+    async def make_room(self, directory: Inode, step: Step) -> None:
+        """Make the directory that an object is to be beside, if there is none: the name is then true."""
+        if step == CONTENT:
+            marker = await self.finder.marker(Key(self.table.directory_prefix(directory)))
+            directory.info = marker or directory.info
+            return
+        there = Step(Kind.DIRECTORY, step.text)
+        try:
+            found = await self.tree.lookup(directory, names.encoded(names.spell(there)))
+        except FileSystemError as error:
+            if error.reason is not Reason.NOT_FOUND:
+                raise
+        else:
+            if found.is_directory:
+                return
+        made = attributes.of_directory(None, self.files, default_time_ns=time.time_ns())
+        await self.directories.make(directory, there, made, self.clock.boot_seconds())
+
+    async def new_file(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Inode:
         """Make the inode of a file that S3 does not have yet, with a writer that is due."""
         self.check_writable()
         directory = self.directory(parent)
-        component = component_of(name, self.table.key_prefix(directory), creating=True)
-        if self.known(parent, name) is not None:
+        step, beside = self.new_step(directory, name, Kind.OBJECT)
+        if self.tree.known(directory, name) is not None:
             raise FileSystemError(Reason.EXISTS)
         self.check_takes_names(directory)
-        known = directory.children.get(component)
+        if beside:
+            async with self.tree_lock.shared(directory):
+                await self.make_room(directory, step)
+            if self.tree.known(directory, name) is not None:
+                raise FileSystemError(Reason.EXISTS)
+        known = directory.children.get(step)
         if known is not None:
             self.table.detach(known)
         inode = self.table.add(
             directory,
-            component,
+            step,
             new_attributes(mode, caller, directory.attributes),
             info=None,
             checked_at_seconds=self.clock.boot_seconds(),
         )
+        inode.beside = beside
+        if step == CONTENT and directory.info is not None:
+            inode.info, inode.version = directory.info, version_of(directory.info)
         self.committer.new_writer(inode, empty=True).touch()
         directory.children_changed()
         return inode

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import mimetypes
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import DIRECTORY_CONTENT_TYPE, to_metadata
+from s3rolefs.fs.names import CONTENT
 from s3rolefs.model import Key, ObjectInfo, Stored
 from s3rolefs.s3.store import ObjectAttributes
 
@@ -28,11 +30,14 @@ def object_attributes(inode: Inode) -> ObjectAttributes:
     if info is not None and info.storage_class not in ("", "STANDARD"):
         headers["x-amz-storage-class"] = info.storage_class
     if "content-type" not in headers:
-        if inode.is_directory:
+        if inode.is_directory or inode.step == CONTENT:
             headers["content-type"] = DIRECTORY_CONTENT_TYPE
         else:
-            headers["content-type"] = mimetypes.guess_type(inode.name)[0] or "application/octet-stream"
-    metadata = to_metadata(inode.attributes, (info.metadata if info is not None else None) or {})
+            headers["content-type"] = mimetypes.guess_type(inode.step.text)[0] or "application/octet-stream"
+    attributes = inode.attributes
+    if inode.step == CONTENT and inode.parent is not None:  # a directory's marker, whatever it holds
+        attributes = replace(attributes, mode=inode.parent.attributes.mode)
+    metadata = to_metadata(attributes, (info.metadata if info is not None else None) or {})
     if sum(len(f"{name}{value}".encode()) for name, value in metadata.items()) > METADATA_LIMIT_BYTES:
         raise FileSystemError(Reason.NO_SPACE, "the object's user metadata leaves no room for attributes")
     return ObjectAttributes(metadata=metadata, headers=headers)

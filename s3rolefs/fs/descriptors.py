@@ -51,13 +51,13 @@ class Descriptors:
         self, parent: InodeNumber, name: bytes, mode: int, flags: int, caller: Caller
     ) -> tuple[FileHandle, Inode]:
         """Make a file and open it; S3 learns of it with the first commit."""
-        known = self._core.known(parent, name)
+        known = self._core.tree.known(self._core.directory(parent), name)
         if known is not None and stat.S_ISREG(known.attributes.mode) and not flags & os.O_EXCL:
             # The kernel did not know of it: it opens what is there, as a disk would.
             handle = await self.open(known.number, flags, caller)
             known.lookups += 1
             return handle, known
-        inode = self._core.new_file(parent, name, stat.S_IFREG | stat.S_IMODE(mode), caller)
+        inode = await self._core.new_file(parent, name, stat.S_IFREG | stat.S_IMODE(mode), caller)
         inode.lookups += 1
         self._core.background.start_soon(self._commit_if_still_empty, inode)
         return self._opened(inode, flags), inode
@@ -163,7 +163,7 @@ class Descriptors:
             place += 1
             if entry is None:
                 return None
-            if view.changed(entry.name) is not NOTHING:
+            if view.changed(entry) is not NOTHING:
                 return entry, place
 
     def dots(self, handle: FileHandle) -> tuple[InodeNumber, InodeNumber]:
@@ -178,21 +178,21 @@ class Descriptors:
     def listed(self, handle: FileHandle, entry: DirectoryEntry) -> Inode | InodeNumber:
         """Return an entry's inode when its attributes are known, else the number it will have."""
         view = self._open_directories[handle]
-        known = view.directory.children.get(entry.name)
+        known = view.directory.children.get(entry.step)
         if known is not None and self._core.tree.is_fresh(known):
             return known
         info = None
-        if entry.listed is not None and view.changed(entry.name) is None:
-            info = self._core.tree.known_attributes(entry.listed)
+        if entry.listed is not None and view.changed(entry) is None:
+            info = self._core.finder.known_attributes(entry.listed)
         if info is not None:
             return self._core.tree.adopt(
                 view.directory,
-                entry.name,
+                entry.step,
                 info,
-                directory=False,
+                beside=entry.beside,
                 checked_at_seconds=view.began_at_seconds,
             )
-        return self._core.table.number_for(view.directory, entry.name)
+        return self._core.table.number_for(view.directory, entry.step)
 
     def releasedir(self, handle: FileHandle) -> None:
         """Drop a view."""

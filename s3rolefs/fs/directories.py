@@ -11,7 +11,7 @@ import trio
 from s3rolefs.cache.metadata import DIRECTORY, NOTHING, Listing, MetadataCache, Sort
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import DIRECTORY_CONTENT_TYPE, Attributes, to_metadata
-from s3rolefs.fs.names import is_showable
+from s3rolefs.fs.names import CONTENT, Kind, Step, child, spell
 from s3rolefs.model import Key, ListPage, ObjectInfo
 from s3rolefs.s3.store import ObjectAttributes, ObjectStore
 
@@ -28,10 +28,19 @@ _PAGE_KEYS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryEntry:
-    """Name one child: `listed` is its object, None for a directory or a file not yet in S3."""
+    """Name one child: `listed` is its object, None for a directory or a file not yet in S3.
 
-    name: str
+    `beside`: an object where a directory has the plain name.
+    """
+
+    step: Step
     listed: ObjectInfo | None
+    beside: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the entry's file name."""
+        return spell(self.step, beside=self.beside)
 
 
 class DirectoryView:
@@ -41,7 +50,9 @@ class DirectoryView:
         self._directories = directories
         self.directory = directory
         self.began_at_seconds = directories.metadata.now_seconds()
-        self._prefix = directories.table.directory_prefix(directory)
+        # The directory in S3, and the beginning of the components that are shown here.
+        self._prefix, self._start = directories.table.place(directory, CONTENT)
+        self._parts = directories.table.parts(directory)
         self._entries: list[DirectoryEntry] = []
         self._held_back: list[ObjectInfo] = []
         self._token: str | None = None
@@ -53,6 +64,7 @@ class DirectoryView:
         self._loading = trio.Lock()
         # What exists only here; the rest comes from S3.
         self._local = directories.table.unsent_children(directory)
+        self._directories_shown: set[Step] = set()
         listing = directories.metadata.listing(self._prefix)
         if listing is not None:
             self.began_at_seconds = listing.began_at_seconds
@@ -68,9 +80,9 @@ class DirectoryView:
             self._directories.background.start_soon(self._load_ahead, len(self._entries))
         return self._entries[place] if place < len(self._entries) else None
 
-    def changed(self, name: str) -> ObjectInfo | Sort | None:
-        """Return what this mount changed a name to after this view's listing began (None: nothing)."""
-        return self._changes.get(name)
+    def changed(self, entry: DirectoryEntry) -> ObjectInfo | Sort | None:
+        """Return what this mount changed a child to after this view's listing began (None: nothing)."""
+        return None if entry.step.kind is Kind.PART else self._changes.get(self._start + entry.step.key)
 
     async def _load_ahead(self, place: int) -> None:
         try:
@@ -87,55 +99,62 @@ class DirectoryView:
                 self.began_at_seconds = self._directories.metadata.now_seconds()
                 self._coming = Listing(began_at_seconds=self.began_at_seconds)
                 self._changes = self._directories.metadata.follow(self._prefix)
-            page = await self._directories.store.list_page(self._prefix, token=self._token, limit=_PAGE_KEYS)
+            page = await self._directories.store.list_page(
+                self._prefix + self._start, token=self._token, limit=_PAGE_KEYS
+            )
             self._token = page.next_token
             self._pages += 1
             self._take_page(page)
             if page.next_token is None:
-                self._directories.metadata.keep_listing(self._prefix, self._coming, self._changes)
+                if not self._parts:
+                    self._directories.metadata.keep_listing(self._prefix, self._coming, self._changes)
                 self._end()
 
     def _take_page(self, page: ListPage) -> None:
         start = len(self._prefix)
         prefixes = dict.fromkeys(prefix[start:-1] for prefix in page.prefixes)
-        objects = self._held_back + [info for info in page.objects if info.key != self._prefix]
+        # An empty marker is the directory itself.
+        objects = self._held_back + [
+            info for info in page.objects if info.key != self._prefix or info.size_bytes
+        ]
         self._held_back = []
         if page.next_token is not None:
             # S3 sorts "a", "a-", "a/": an object whose directory may be on the next page waits for it.
             last = max(
                 page.objects[-1].key if page.objects else "", page.prefixes[-1] if page.prefixes else ""
-            ).encode("utf-8", "surrogatepass")
-            self._held_back = [
-                info for info in objects if (info.key + "/").encode("utf-8", "surrogatepass") > last
-            ]
+            )
+            self._held_back = [info for info in objects if info.key + "/" > last]
             waiting = {info.key for info in self._held_back}
             objects = [info for info in objects if info.key not in waiting]
         self._take(objects, prefixes)
-        for name in prefixes:
-            self._coming.prefixes[name] = None
-        for info in objects:
-            name = info.key[start:]
-            if name not in self._coming.prefixes:
-                self._coming.objects[name] = info
+        self._coming.prefixes.update(prefixes)
+        self._coming.objects.update((info.key[start:], info) for info in objects)
 
     def _take(self, objects: Iterable[ObjectInfo], prefixes: dict[str, None]) -> None:
-        start = len(self._prefix)
-        for name in prefixes:
-            if self._directories.can_show(self._prefix, name):
-                self._entries.append(DirectoryEntry(name=name, listed=None))
-                self._local.discard(name)
+        for component in prefixes:
+            self._show(Kind.DIRECTORY, component, None)
         for info in objects:
-            name = info.key[start:]
-            if name in prefixes:
-                self._directories.say_hidden(info.key)
-            elif self._directories.can_show(self._prefix, name):
-                self._entries.append(DirectoryEntry(name=name, listed=info))
-                self._local.discard(name)
+            component = info.key[len(self._prefix) :]
+            self._show(Kind.OBJECT, component, info, beside=not component or component in prefixes)
+
+    def _show(self, kind: Kind, component: str, listed: ObjectInfo | None, *, beside: bool = False) -> None:
+        step = child(self._parts, kind, component, beside=beside)
+        if step is None or step in self._directories_shown:
+            return
+        if step.kind is not Kind.OBJECT:
+            self._directories_shown.add(step)
+            listed, beside = None, False
+        self._entries.append(DirectoryEntry(step=step, listed=listed, beside=beside))
+        self._local.discard(step)
 
     def _end(self) -> None:
         self._complete = True
-        for name in sorted(self._local):
-            self._entries.append(DirectoryEntry(name=name, listed=None))
+        shown = self._directories_shown | self._local
+        for step in sorted(self._local, key=lambda step: step.key):
+            beside = step == CONTENT or (
+                step.kind is Kind.OBJECT and Step(Kind.DIRECTORY, step.text) in shown
+            )
+            self._entries.append(DirectoryEntry(step=step, listed=None, beside=beside))
 
 
 class Directories:
@@ -148,32 +167,18 @@ class Directories:
         self.metadata = metadata
         self.table = table
         self.background = background
-        self._hidden: set[str] = set()
 
-    def can_show(self, prefix: str, component: str) -> bool:
-        """Tell whether a component of a key can be a file name; one log line if it cannot."""
-        if is_showable(component):
-            return True
-        self.say_hidden(prefix + component)
-        return False
-
-    def say_hidden(self, key: str) -> None:
-        """Log once that a key has no path."""
-        if key not in self._hidden and len(self._hidden) < 10_000:
-            self._hidden.add(key)
-            log.warning("the object %r has no path here: its name cannot be shown beside the others", key)
-
-    async def make(self, parent: Inode, name: str, attributes: Attributes, now_seconds: float) -> Inode:
+    async def make(self, parent: Inode, step: Step, attributes: Attributes, now_seconds: float) -> Inode:
         """Make a directory by its marker object; EXISTS."""
-        prefix = self.table.directory_prefix(parent)
-        info = await self._put_marker(Key(prefix + name + "/"), attributes, only_new=True)
-        self.metadata.changed(prefix, name, DIRECTORY)
+        prefix, place = self.table.place(parent, step)
+        info = await self._put_marker(Key(prefix + place), attributes, only_new=True)
+        self.metadata.changed(prefix, place, DIRECTORY)
         empty = Listing(began_at_seconds=now_seconds)
         self.metadata.keep_listing(info.key, empty, self.metadata.follow(info.key))
-        known = parent.children.get(name)
+        known = parent.children.get(step)
         if known is not None:
             self.table.detach(known)
-        return self.table.add(parent, name, attributes, info=info, checked_at_seconds=now_seconds)
+        return self.table.add(parent, step, attributes, info=info, checked_at_seconds=now_seconds)
 
     async def remove(self, directory: Inode) -> None:
         """Remove an empty directory; NOT_EMPTY is decided by the bucket and by files not yet in it."""
@@ -181,11 +186,16 @@ class Directories:
         prefix = self.table.directory_prefix(directory)
         if self.table.unsent_below(directory):
             raise FileSystemError(Reason.NOT_EMPTY)
+        if directory.is_part:
+            if await DirectoryView(self, directory).entry(0) is not None:
+                raise FileSystemError(Reason.NOT_EMPTY)
+            self.table.remove(directory)
+            return
         page = await self.store.list_page(prefix, delimiter="", limit=2)
-        if any(info.key != prefix for info in page.objects):
+        if any(info.key != prefix or info.size_bytes for info in page.objects):
             raise FileSystemError(Reason.NOT_EMPTY)
         if page.objects or directory.info is not None:
-            await self.stay_without(directory.parent, directory.name)
+            await self.stay_without(directory)
             await self.store.delete(Key(prefix))
         self.gone(directory)
 
@@ -194,21 +204,23 @@ class Directories:
         assert directory.parent is not None
         prefix = self.table.directory_prefix(directory)
         self.metadata.forget_listing(prefix)
-        self.metadata.changed(self.table.directory_prefix(directory.parent), directory.name, NOTHING)
+        self.metadata.changed(*self.table.place_of(directory), NOTHING)
         self.table.remove(directory)
 
-    async def stay_without(self, directory: Inode, name: str) -> None:
+    async def stay_without(self, inode: Inode) -> None:
         """Give an implicit directory a marker before its last child goes, so that it stays."""
-        if directory.permanent or directory.info is not None:
+        prefix, place = self.table.place_of(inode)
+        directory = inode.parent
+        while directory is not None and directory.is_part:
+            directory = directory.parent
+        if directory is None or directory.permanent or directory.info is not None:
             return
-        prefix = self.table.directory_prefix(directory)
         listing = self.metadata.listing(prefix)
-        if listing is not None and (listing.objects.keys() | listing.prefixes.keys()) - {name}:
+        if listing is not None and listing.has_other_than(place):
             return
         try:
             page = await self.store.list_page(prefix, limit=3)
-            others = [info.key for info in page.objects if info.key != prefix + name]
-            if not others and all(child == prefix + name + "/" for child in page.prefixes):
+            if {info.key for info in page.objects} | set(page.prefixes) <= {prefix + place}:
                 await self.make_marker(directory, Key(prefix))
         except FileSystemError as error:
             # A role may remove files but not list, or not write markers: the removal was asked for.

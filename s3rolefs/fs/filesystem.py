@@ -14,7 +14,7 @@ import trio
 
 from s3rolefs.cache.background import Background
 from s3rolefs.errors import FileSystemError
-from s3rolefs.fs import attributes
+from s3rolefs.fs import attributes, names
 from s3rolefs.fs.core import Core
 from s3rolefs.fs.descriptors import Descriptors
 from s3rolefs.fs.extended import ExtendedAttributes
@@ -124,9 +124,9 @@ class FileSystem:
 
     def _inode_for(self, kept: KeptVersion) -> Inode | None:
         """Make the inode of a kept version and those above it; None: another one has its place."""
-        *directories, component = kept.key[len(self._prefix) :].split("/")
+        *directories, last = names.steps(kept.key[len(self._prefix) :])
         parent = self._core.table.root
-        if self._directories and directories[0] not in self._directories:
+        if self._directories and (not directories or directories[0].text not in self._directories):
             return None  # the map no longer has it
         for directory in directories:
             parent = parent.children.get(directory) or self._core.table.add(
@@ -136,10 +136,11 @@ class FileSystem:
                 info=None,
                 checked_at_seconds=float("-inf"),
             )
-        if component in parent.children or not parent.is_directory:
+        if last in parent.children or not parent.is_directory:
             return None
         inode = self._core.table.add(
-            parent, component, kept.attributes, info=None, checked_at_seconds=float("-inf")
+            parent, last, kept.attributes, info=None, checked_at_seconds=float("-inf")
         )
+        inode.beside = last == names.CONTENT
         inode.version = kept.base_version()
         return inode

@@ -18,6 +18,7 @@ import trio
 
 from s3rolefs.cache.blocks import ObjectVersion
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.names import Kind, Step
 from s3rolefs.model import InodeNumber, Key, ObjectInfo
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ class Inode:
     those of them that may write. `detached` is true when the name is gone or belongs to another
     inode; `removed` when it was this mount that took the name away: then nobody waits for the content,
     while a write to a file whose name somebody else took is STALE. `permanent`: a directory that is there
-    whatever S3 says, the root or one of a map. `times_were_set`: utimens gave times that S3 does not have
-    yet. `lock` orders what changes the content, the attributes or the place.
+    whatever S3 says, the root or one of a map. `beside`: an object where a directory may have the plain name.
+    `times_were_set`: utimens gave times that S3 does not have yet. `lock` orders what changes the content,
+    the attributes or the place.
     """
 
     __slots__ = (
         "attributes",
+        "beside",
         "checked_at_seconds",
         "children",
         "detached",
@@ -48,11 +51,11 @@ class Inode:
         "info",
         "lock",
         "lookups",
-        "name",
         "number",
         "parent",
         "permanent",
         "removed",
+        "step",
         "symlink_target",
         "times_were_set",
         "version",
@@ -64,7 +67,7 @@ class Inode:
         self,
         number: InodeNumber,
         parent: Inode | None,
-        name: str,
+        step: Step,
         attributes: Attributes,
         *,
         info: ObjectInfo | None,
@@ -73,12 +76,13 @@ class Inode:
     ) -> None:
         self.number = number
         self.parent = parent
-        self.name = name
+        self.step = step
         self.attributes = attributes
         self.info = info
         self.checked_at_seconds = checked_at_seconds
         self.permanent = permanent
-        self.children: dict[str, Inode] = {}
+        self.children: dict[Step, Inode] = {}
+        self.beside = False
         self.lookups = 0
         self.handles = 0
         self.writable_handles = 0
@@ -96,6 +100,11 @@ class Inode:
     def is_directory(self) -> bool:
         """Tell whether this is a directory."""
         return stat.S_ISDIR(self.attributes.mode)
+
+    @property
+    def is_part(self) -> bool:
+        """Tell whether this is a directory that only holds the rest of long names: S3 knows nothing of it."""
+        return self.step.kind is Kind.PART
 
     @property
     def size_bytes(self) -> int:
@@ -162,10 +171,27 @@ class InodeTable:
         return self._by_number.get(number)
 
     def directory_prefix(self, directory: Inode) -> str:
-        """Return what the keys below a directory begin with ("" or ending in a slash)."""
+        """Return what the keys below a directory begin with ("", or ending in a slash or a part)."""
         if directory.parent is None:
             return self._prefix
-        return self.directory_prefix(directory.parent) + directory.name + "/"
+        return self.directory_prefix(directory.parent) + directory.step.key
+
+    def parts(self, directory: Inode) -> tuple[Step, ...]:
+        """Return the parts of a name that have led to a directory."""
+        if directory.parent is None or not directory.is_part:
+            return ()
+        return (*self.parts(directory.parent), directory.step)
+
+    def place(self, parent: Inode, step: Step) -> tuple[str, str]:
+        """Return the prefix of the directory in S3 that a child is in, and what it adds to that."""
+        before = "".join(part.text for part in self.parts(parent))
+        prefix = self.directory_prefix(parent)
+        return prefix[: len(prefix) - len(before)], before + step.key
+
+    def place_of(self, inode: Inode) -> tuple[str, str]:
+        """Return the place of an inode that has a name."""
+        assert inode.parent is not None
+        return self.place(inode.parent, inode.step)
 
     @property
     def is_map(self) -> bool:
@@ -185,14 +211,11 @@ class InodeTable:
         top = self.top(directory)
         if top is self.root:
             return prefix
-        return self._key_prefixes[top.name] + prefix[len(self.directory_prefix(top)) :]
+        return self._key_prefixes[top.step.text] + prefix[len(self.directory_prefix(top)) :]
 
     def key(self, inode: Inode) -> Key:
         """Return the key of a file, or of a directory's marker."""
-        if inode.is_directory:
-            return Key(self.directory_prefix(inode))
-        assert inode.parent is not None
-        return Key(self.directory_prefix(inode.parent) + inode.name)
+        return Key(self.directory_prefix(inode))
 
     def path(self, inode: Inode) -> str:
         """Return the path below the mount point, for messages."""
@@ -202,13 +225,14 @@ class InodeTable:
         """Return the path below the mount point that a key has."""
         return "/" + key[len(self._prefix) :]
 
-    def number_for(self, parent: Inode, name: str) -> InodeNumber:
-        """Return the number that `name` has, or will have when it is looked up."""
-        known = parent.children.get(name)
+    def number_for(self, parent: Inode, step: Step) -> InodeNumber:
+        """Return the number that a child has, or will have when it is looked up."""
+        known = parent.children.get(step)
         if known is not None:
             return known.number
-        text = (self.directory_prefix(parent) + name).encode("utf-8", "surrogatepass")
-        number = int.from_bytes(blake2b(text, digest_size=8).digest(), "big") >> 1
+        text = (self.directory_prefix(parent) + step.key).encode()
+        person = step.kind.name.encode()
+        number = int.from_bytes(blake2b(text, digest_size=8, person=person).digest(), "big") >> 1
         while number <= ROOT_NUMBER or number in self._by_number:
             number = (number + 1) & (2**63 - 1)
         return InodeNumber(number)
@@ -216,25 +240,25 @@ class InodeTable:
     def add(
         self,
         parent: Inode,
-        name: str,
+        step: Step,
         attributes: Attributes,
         *,
         info: ObjectInfo | None,
         checked_at_seconds: float,
     ) -> Inode:
-        """Make the inode of a name that has none."""
-        assert name not in parent.children
+        """Make the inode of a child that has none."""
+        assert step not in parent.children
         inode = Inode(
-            self.number_for(parent, name),
+            self.number_for(parent, step),
             parent,
-            name,
+            step,
             attributes,
             info=info,
             checked_at_seconds=checked_at_seconds,
         )
         inode.lookups = self._promised.pop(inode.number, 0)
         self._by_number[inode.number] = inode
-        parent.children[name] = inode
+        parent.children[step] = inode
         return inode
 
     def add_permanent(
@@ -242,13 +266,14 @@ class InodeTable:
     ) -> None:
         """Make a directory of a map, in the root; `key_prefix` is where it begins in its bucket."""
         self._key_prefixes[name] = key_prefix
-        inode = self.add(self.root, name, attributes, info=None, checked_at_seconds=checked_at_seconds)
+        step = Step(Kind.DIRECTORY, name)
+        inode = self.add(self.root, step, attributes, info=None, checked_at_seconds=checked_at_seconds)
         inode.permanent = True
 
     def detach(self, inode: Inode) -> None:
         """Take an inode off its name, which belongs to somebody else's version now."""
-        if inode.parent is not None and inode.parent.children.get(inode.name) is inode:
-            del inode.parent.children[inode.name]
+        if inode.parent is not None and inode.parent.children.get(inode.step) is inode:
+            del inode.parent.children[inode.step]
         inode.detached = True
         self.drop_if_unused(inode)
 
@@ -257,17 +282,17 @@ class InodeTable:
         inode.removed = True
         self.detach(inode)
 
-    def move(self, inode: Inode, parent: Inode, name: str) -> None:
-        """Give an inode another name; what had that name is detached first."""
-        there = parent.children.get(name)
+    def move(self, inode: Inode, parent: Inode, step: Step) -> None:
+        """Give an inode another place; what was there is detached first."""
+        there = parent.children.get(step)
         if there is not None and there is not inode:
             self.remove(there)
         assert inode.parent is not None
         old_parent = inode.parent
-        del old_parent.children[inode.name]
+        del old_parent.children[inode.step]
         inode.parent = parent
-        inode.name = name
-        parent.children[name] = inode
+        inode.step = step
+        parent.children[step] = inode
         self.drop_if_unused(old_parent)
 
     def promise(self, number: InodeNumber) -> None:
@@ -299,22 +324,22 @@ class InodeTable:
         if self._by_number.pop(inode.number, None) is None:
             return
         assert inode.parent is not None
-        if inode.parent.children.get(inode.name) is inode:
-            del inode.parent.children[inode.name]
+        if inode.parent.children.get(inode.step) is inode:
+            del inode.parent.children[inode.step]
         self.drop_if_unused(inode.parent)
 
     def unsent_below(self, directory: Inode) -> list[Inode]:
         """Return the files below a directory with content that S3 lacks: it exists as long as they do."""
         return [inode for inode in self.writing if inode.is_unsent and inode.is_within(directory)]
 
-    def unsent_children(self, directory: Inode) -> set[str]:
-        """Return the names in a directory that stand for, or lead to, content that S3 lacks."""
-        names = set()
+    def unsent_children(self, directory: Inode) -> set[Step]:
+        """Return the children of a directory that are, or lead to, content that S3 lacks."""
+        steps = set()
         for inode in self.unsent_below(directory):
             while inode.parent is not None and inode.parent is not directory:
                 inode = inode.parent
-            names.add(inode.name)
-        return names
+            steps.add(inode.step)
+        return steps
 
     def below(self, directory: Inode) -> list[Inode]:
         """Return every known inode below a directory."""

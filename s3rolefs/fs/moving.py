@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from s3rolefs.clock import Clock
     from s3rolefs.fs.commit import Committer
     from s3rolefs.fs.directories import Directories
+    from s3rolefs.fs.names import Step
 
 log = logging.getLogger(__name__)
 
@@ -51,31 +52,31 @@ class Mover:
         self._committer = committer
         self._clock = clock
 
-    async def move_file(self, inode: Inode, parent: Inode, name: str, *, overwrite: bool) -> None:
+    async def move_file(self, inode: Inode, parent: Inode, step: Step, *, overwrite: bool) -> None:
         """Give a file another name; the caller holds its lock and has saved an open target's bytes."""
         await self._committer.commit(inode)
         if inode.parent is None or inode.version is None or inode.info is None or inode.detached:
             raise FileSystemError(Reason.STALE, "the object was changed by somebody else")
-        old_parent, old_name, old = inode.parent, inode.name, inode.version
-        target = Key(self._table.directory_prefix(parent) + name)
+        old_parent, old_step, old = inode.parent, inode.step, inode.version
+        target = Key(self._table.directory_prefix(parent) + step.key)
         try:
             stored = await self._committer.copy_to(inode, target, if_none_match=not overwrite)
             moved = replace(old, key=target, etag=stored.etag)
             # Who reads the file goes on at the new place.
             _point(inode, moved)
-            await self._directories.stay_without(old_parent, old_name)
+            await self._directories.stay_without(inode)
             await self._store.delete(old.key)
         except FileSystemError as error:
             _point(inode, old)
-            self._doubt(old_parent, old_name)
-            self._doubt(parent, name)
+            self._doubt(old_parent, old_step)
+            self._doubt(parent, step)
             if error.reason is Reason.PRECONDITION and not overwrite:
                 raise FileSystemError(Reason.EXISTS) from error
             if error.reason in (Reason.PRECONDITION, Reason.NOT_FOUND):
                 raise FileSystemError(Reason.STALE, "the object was changed by somebody else") from error
             raise
-        self._metadata.changed(self._table.directory_prefix(old_parent), old_name, NOTHING)
-        self._table.move(inode, parent, name)
+        self._metadata.changed(*self._table.place_of(inode), NOTHING)
+        self._table.move(inode, parent, step)
         info = replace(
             inode.info,
             key=target,
@@ -85,7 +86,7 @@ class Mover:
         )
         self._committer.stored(inode, info, moved)
 
-    async def move_directory(self, inode: Inode, parent: Inode, name: str, *, overwrite: bool) -> None:
+    async def move_directory(self, inode: Inode, parent: Inode, step: Step, *, overwrite: bool) -> None:
         """Give a directory another name; the caller keeps everybody else out of what is below it."""
         if inode.parent is None or inode.detached:
             raise FileSystemError(Reason.STALE, "the directory is gone")
@@ -93,7 +94,7 @@ class Mover:
             async with child.lock:
                 await self._committer.commit(child)
         old_prefix = self._table.directory_prefix(inode)
-        new_prefix = self._table.directory_prefix(parent) + name + "/"
+        new_prefix = self._table.directory_prefix(parent) + step.key
         page = await self._store.list_page(new_prefix, delimiter="", limit=2)
         if any(info.key != new_prefix for info in page.objects):
             raise FileSystemError(Reason.NOT_EMPTY if overwrite else Reason.EXISTS)
@@ -116,8 +117,8 @@ class Mover:
                 await self._directories.make_marker(inode, Key(new_prefix))
         except FileSystemError as error:
             log.error("moving %s stopped half-way: all files are still at the old place", old_prefix)
-            self._forget_below(inode, parent, name)
-            self._doubt(parent, name)
+            self._forget_below(inode, parent, step)
+            self._doubt(parent, step)
             there_before = {info.key for info in page.objects}
             await self._take_back([key for key in begun if key not in there_before])
             if error.reason is Reason.PRECONDITION:
@@ -125,17 +126,17 @@ class Mover:
             raise
         self._point_below(inode, old_prefix, new_prefix, copied)
         try:
-            await self._directories.stay_without(inode.parent, inode.name)
+            await self._directories.stay_without(inode)
             await self._delete([info.key for info in objects])
         except FileSystemError:
             log.error("%s was copied to %s, but not all of it was removed", old_prefix, new_prefix)
-            self._forget_below(inode, parent, name)
-            self._doubt(parent, name)
+            self._forget_below(inode, parent, step)
+            self._doubt(parent, step)
             raise
-        self._forget_below(inode, parent, name)
-        self._metadata.changed(self._table.directory_prefix(inode.parent), inode.name, NOTHING)
-        self._metadata.changed(self._table.directory_prefix(parent), name, DIRECTORY)
-        self._table.move(inode, parent, name)
+        self._forget_below(inode, parent, step)
+        self._metadata.changed(*self._table.place_of(inode), NOTHING)
+        self._metadata.changed(*self._table.place(parent, step), DIRECTORY)
+        self._table.move(inode, parent, step)
 
     def _point_below(
         self, directory: Inode, old_prefix: str, new_prefix: str, copied: dict[Key, Stored]
@@ -145,7 +146,7 @@ class Mover:
         for inode in [directory, *self._table.below(directory)]:
             key = Key(new_prefix + self._table.key(inode)[len(old_prefix) :])
             stored = copied.get(key)
-            if stored is None:
+            if stored is None or inode.is_part:
                 continue  # not in S3 (yet), or an implicit directory
             inode.checked_at_seconds = now_seconds
             if inode.info is not None:
@@ -153,14 +154,14 @@ class Mover:
             if inode.version is not None:
                 _point(inode, replace(inode.version, key=key, etag=stored.etag))
 
-    def _forget_below(self, inode: Inode, parent: Inode, name: str) -> None:
+    def _forget_below(self, inode: Inode, parent: Inode, step: Step) -> None:
         assert inode.parent is not None
         self._metadata.forget_below(self._table.directory_prefix(inode))
-        self._metadata.forget_below(self._table.directory_prefix(parent) + name + "/")
+        self._metadata.forget_below(self._table.directory_prefix(parent) + step.key)
 
-    def _doubt(self, parent: Inode, name: str) -> None:
-        self._metadata.doubt(self._table.directory_prefix(parent), name)
-        child = parent.children.get(name)
+    def _doubt(self, parent: Inode, step: Step) -> None:
+        self._metadata.doubt(*self._table.place(parent, step))
+        child = parent.children.get(step)
         if child is not None:
             child.checked_at_seconds = float("-inf")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from s3rolefs.cache.metadata import NOTHING
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import SYMLINK_TARGET_LIMIT_BYTES, Caller, Changes, changed, new_attributes
-from s3rolefs.fs.names import component_of
+from s3rolefs.fs.names import CONTENT, Kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,8 +41,7 @@ class Namespace:
         elif name == b"..":
             inode = directory.parent or directory
         else:
-            prefix = self._core.table.key_prefix(directory)
-            inode = await self._core.tree.lookup(directory, component_of(name, prefix, creating=False))
+            inode = await self._core.tree.lookup(directory, name)
         inode.lookups += 1
         return inode
 
@@ -85,7 +84,7 @@ class Namespace:
         """Make a symlink: an object whose body is the target."""
         if len(target) > SYMLINK_TARGET_LIMIT_BYTES:
             raise FileSystemError(Reason.NAME_TOO_LONG)
-        inode = self._core.new_file(parent, name, stat.S_IFLNK | 0o777, caller)
+        inode = await self._core.new_file(parent, name, stat.S_IFLNK | 0o777, caller)
         await self._store_new(inode, target)
         return inode
 
@@ -93,7 +92,7 @@ class Namespace:
         """Make an empty file, a FIFO or a socket; device nodes are NOT_PERMITTED."""
         if stat.S_IFMT(mode) not in (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK):
             raise FileSystemError(Reason.NOT_PERMITTED, "device nodes cannot be made on S3")
-        inode = self._core.new_file(parent, name, mode, caller)
+        inode = await self._core.new_file(parent, name, mode, caller)
         await self._store_new(inode, b"")
         return inode
 
@@ -101,14 +100,14 @@ class Namespace:
         """Make a directory."""
         self._core.check_writable()
         directory = self._core.directory(parent)
-        component = component_of(name, self._core.table.key_prefix(directory), creating=True)
-        if self._core.known(parent, name) is not None:
+        step, _ = self._core.new_step(directory, name, Kind.DIRECTORY)
+        if self._core.tree.known(directory, name) is not None:
             raise FileSystemError(Reason.EXISTS)
         self._core.check_takes_names(directory)
         async with self._core.tree_lock.shared(directory):
             inode = await self._core.directories.make(
                 directory,
-                component,
+                step,
                 new_attributes(stat.S_IFDIR | stat.S_IMODE(mode), caller, directory.attributes),
                 self._core.clock.boot_seconds(),
             )
@@ -120,15 +119,18 @@ class Namespace:
         """Remove a file; who has it open keeps its bytes until the last close."""
         self._core.check_writable()
         directory = self._core.directory(parent)
-        inode = await self._child(directory, name)
+        inode = await self._core.tree.lookup(directory, name)
         if inode.is_directory:
             raise FileSystemError(Reason.IS_DIRECTORY)
         async with self._core.tree_lock.shared(inode), inode.lock:
             await self._save_bytes_of_open(inode)
             if inode.version is not None or (inode.writer is not None and inode.writer.doubt is not None):
-                await self._core.directories.stay_without(directory, inode.name)
-                await self._core.store.delete(self._core.table.key(inode))
-            self._core.metadata.changed(self._core.table.directory_prefix(directory), inode.name, NOTHING)
+                if inode.step == CONTENT:
+                    await self._core.directories.make_marker(directory, self._core.table.key(inode))
+                else:
+                    await self._core.directories.stay_without(inode)
+                    await self._core.store.delete(self._core.table.key(inode))
+            self._core.metadata.changed(*self._core.table.place_of(inode), NOTHING)
             self._core.committer.keeper.forget(inode)
             self._core.table.remove(inode)
             await self._core.committer.close_writer_if_unused(inode)
@@ -139,7 +141,7 @@ class Namespace:
         """Remove an empty directory."""
         self._core.check_writable()
         directory = self._core.directory(parent)
-        inode = await self._child(directory, name)
+        inode = await self._core.tree.lookup(directory, name)
         if not inode.is_directory:
             raise FileSystemError(Reason.NOT_DIRECTORY)
         if inode.permanent:
@@ -160,11 +162,16 @@ class Namespace:
         """Give a file or directory another name; `overwrite` False is RENAME_NOREPLACE."""
         self._core.check_writable()
         directory, new_directory = self._core.directory(parent), self._core.directory(new_parent)
-        inode = await self._child(directory, name)
-        component = component_of(new_name, self._core.table.key_prefix(new_directory), creating=True)
+        inode = await self._core.tree.lookup(directory, name)
         target = await self._child_or_none(new_directory, new_name)
         if target is inode:
             return
+        if inode.is_part or inode.step == CONTENT:
+            raise FileSystemError(Reason.CROSS_DEVICE, "S3 has no object for it: what is in it can be copied")
+        kind = Kind.DIRECTORY if inode.is_directory else Kind.OBJECT
+        step, beside = self._core.new_step(new_directory, new_name, kind)
+        if step == CONTENT:
+            raise FileSystemError(Reason.CROSS_DEVICE, "a directory's marker stays in its place")
         if target is not None and not overwrite:
             raise FileSystemError(Reason.EXISTS)
         if inode.permanent or (target is not None and target.permanent):
@@ -180,12 +187,15 @@ class Namespace:
             async with self._core.tree_lock.moving(inode):
                 if target is not None and self._core.table.unsent_below(target):
                     raise FileSystemError(Reason.NOT_EMPTY)
-                await self._core.mover.move_directory(inode, new_directory, component, overwrite=overwrite)
+                await self._core.mover.move_directory(inode, new_directory, step, overwrite=overwrite)
         else:
             async with self._core.tree_lock.shared(inode, new_directory), _locks(inode, target):
                 if target is not None:
                     await self._save_bytes_of_open(target)
-                await self._core.mover.move_file(inode, new_directory, component, overwrite=overwrite)
+                if beside:
+                    await self._core.make_room(new_directory, step)
+                await self._core.mover.move_file(inode, new_directory, step, overwrite=overwrite)
+                inode.beside = beside
                 if target is not None:
                     self._core.committer.keeper.forget(target)
                     await self._core.committer.close_writer_if_unused(target)
@@ -220,13 +230,9 @@ class Namespace:
                 if error.reason not in (Reason.STALE, Reason.ACCESS_DENIED, Reason.ARCHIVED):
                     raise
 
-    async def _child(self, directory: Inode, name: bytes) -> Inode:
-        prefix = self._core.table.key_prefix(directory)
-        return await self._core.tree.lookup(directory, component_of(name, prefix, creating=False))
-
     async def _child_or_none(self, directory: Inode, name: bytes) -> Inode | None:
         try:
-            return await self._child(directory, name)
+            return await self._core.tree.lookup(directory, name)
         except FileSystemError as error:
             if error.reason is Reason.NOT_FOUND:
                 return None

@@ -1,30 +1,23 @@
-"""Find out what a name is: from what is known, from a fresh listing, or by asking S3."""
+"""Resolve names to inodes, and keep what is known of those as fresh as the options say."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import trio
-
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs import names
 from s3rolefs.fs.decoding import Decoder
-from s3rolefs.model import Key, ListPage, ObjectInfo
+from s3rolefs.fs.names import Form, Kind, Step
 
 if TYPE_CHECKING:
-    from s3rolefs.cache.background import Background
-    from s3rolefs.cache.metadata import Listing, MetadataCache
+    from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.clock import Clock
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.attributes import Attributes
+    from s3rolefs.fs.finding import Finder
     from s3rolefs.fs.inodes import Inode, InodeTable
-    from s3rolefs.s3.store import ObjectStore
-
-log = logging.getLogger(__name__)
-
-_HEADS_AT_ONCE = 32
-_LARGEST_WALK = 128
+    from s3rolefs.model import ObjectInfo
 
 
 class Tree:
@@ -32,68 +25,130 @@ class Tree:
 
     def __init__(
         self,
-        store: ObjectStore,
+        finder: Finder,
         metadata: MetadataCache,
         table: InodeTable,
-        background: Background,
         clock: Clock,
         files: FileConfig,
         *,
         mounted_at_ns: int,
     ) -> None:
-        self._store = store
+        self._finder = finder
         self._metadata = metadata
         self._table = table
-        self._background = background
         self._clock = clock
         self._files = files
         self._decoder = Decoder(files, default_time_ns=mounted_at_ns)
-        self._asked: dict[Key, trio.Event] = {}
-        self._places = trio.CapacityLimiter(_HEADS_AT_ONCE)
-        self._said_list_denied = False
 
     def is_fresh(self, inode: Inode) -> bool:
         """Tell whether nothing needs to be asked about an inode: local changes always win."""
-        return inode.permanent or inode.detached or inode.is_unsent or self.fresh_seconds(inode) > 0
+        settled = inode.permanent or inode.is_part or inode.detached or inode.is_unsent
+        return settled or self.fresh_seconds(inode) > 0
 
     def fresh_seconds(self, inode: Inode) -> float:
         """Return for how long what is known of an inode may still be believed."""
-        if inode.permanent or inode.removed or inode.is_unsent:
+        if inode.permanent or inode.is_part or inode.removed or inode.is_unsent:
             return self._files.metadata_ttl_seconds
         if inode.detached:
             return 0.0
         age_seconds = self._clock.boot_seconds() - inode.checked_at_seconds
         return max(0.0, self._files.metadata_ttl_seconds - age_seconds)
 
-    async def lookup(self, parent: Inode, name: str) -> Inode:
-        """Return the inode of a name; NOT_FOUND."""
+    async def lookup(self, parent: Inode, name: bytes) -> Inode:
+        """Return the inode of a name; NOT_FOUND, NAME_TOO_LONG."""
+        return await self._find(parent, *names.read(names.decoded(name)))
+
+    def known(self, parent: Inode, name: bytes) -> Inode | None:
+        """Return what a name stands for if that needs no request."""
+        return self._known(parent, *names.read(names.decoded(name)))
+
+    def _known(self, parent: Inode, form: Form, text: str) -> Inode | None:
+        inode = parent.children.get(Step(Kind.OBJECT, text))
+        if form is Form.NAME:
+            directory = parent.children.get(Step(Kind.DIRECTORY, text))
+            if directory is not None:
+                return directory if self.is_fresh(directory) else None
+            if inode is not None and inode.beside:
+                return None
+        return inode if inode is not None and self.is_fresh(inode) else None
+
+    async def _find(self, parent: Inode, form: Form, text: str) -> Inode:
+        if form is Form.PART:
+            return self._part(parent, Step(Kind.PART, text))
+        directory, file = Step(Kind.DIRECTORY, text), Step(Kind.OBJECT, text)
+        own = form is Form.OBJECT
+        if not self.is_whole(parent, file if own else directory, beside=own):
+            raise FileSystemError(Reason.NOT_FOUND)
+        if own and not text and not self._table.key_prefix(parent):
+            raise FileSystemError(Reason.NOT_FOUND, "the root of a bucket has no marker")
         while True:
-            known = parent.children.get(name)
-            if known is not None and self.is_fresh(known):
+            known = self._known(parent, form, text)
+            if known is not None:
                 return known
             began_at_seconds = self._clock.boot_seconds()
-            prefix = self._table.directory_prefix(parent)
+            prefix, component = self._table.place(parent, file)
             changes = self._metadata.follow(prefix)
-            try:
-                found = await self._resolve(prefix, name)
-            except FileSystemError as error:
-                if error.reason is not Reason.NOT_FOUND:
-                    raise
-                found = None
-            if changes.get(name) is not None or self._table.directory_prefix(parent) != prefix:
+            found = await self._finder.resolve(prefix, component, form)
+            if (
+                changes.get(component) is not None
+                or changes.get(component + "/") is not None
+                or self._table.place(parent, file)[0] != prefix
+            ):
                 continue  # the answer is older than what this mount did meanwhile
-            if found is not None:
-                directory, info = found
-                return self.adopt(
-                    parent, name, info, directory=directory, checked_at_seconds=began_at_seconds
+            inode = None
+            if form is Form.NAME:
+                inode = self._take(parent, directory, found.directory, found.marker, began_at_seconds)
+            # An empty component is a directory; what is in a marker has a name of the other form.
+            if own or (text and (found.no_object or inode is None)):
+                other = self._take(
+                    parent,
+                    file,
+                    found.listed is not None,
+                    found.listed,
+                    began_at_seconds,
+                    beside=own,
                 )
-            known = parent.children.get(name)
-            if known is None:
+                inode = inode or other
+            elif file in parent.children:
+                parent.children[file].beside = True
+            if inode is None:
                 raise FileSystemError(Reason.NOT_FOUND)
-            if known.is_unsent or self._table.unsent_below(known):
-                return known
+            return inode
+
+    def is_whole(self, parent: Inode, step: Step, *, beside: bool) -> bool:
+        """Tell whether the whole component that a name ends is shown as the parts and the name."""
+        parts = self._table.parts(parent)
+        component = "".join(part.text for part in parts) + step.text
+        return not parts or names.child(parts, step.kind, component, beside=beside) == step
+
+    def _part(self, parent: Inode, step: Step) -> Inode:
+        """Return the directory of a part of a name, which is always there."""
+        return parent.children.get(step) or self._table.add(
+            parent,
+            step,
+            self._decoder.attributes(None, directory=True),
+            info=None,
+            checked_at_seconds=self._clock.boot_seconds(),
+        )
+
+    def _take(
+        self,
+        parent: Inode,
+        step: Step,
+        there: bool,
+        info: ObjectInfo | None,
+        checked_at_seconds: float,
+        *,
+        beside: bool = False,
+    ) -> Inode | None:
+        """Enter what S3 says of one child: the inode, None when there is none."""
+        if there:
+            return self.adopt(parent, step, info, beside=beside, checked_at_seconds=checked_at_seconds)
+        known = parent.children.get(step)
+        if known is not None and not known.is_unsent and not self._table.unsent_below(known):
             self._table.detach(known)
-            raise FileSystemError(Reason.NOT_FOUND)
+            return None
+        return known
 
     async def revalidate(self, inode: Inode) -> None:
         """Make sure an inode is still what its name stands for; STALE when it is not.
@@ -103,74 +158,54 @@ class Tree:
         if inode.parent is None or inode.removed:
             return
         if not self.is_fresh(inode):
+            await self._look_again(inode, inode.parent)
+        if inode.detached and not inode.removed:
+            raise FileSystemError(Reason.STALE, "the object was replaced or removed by somebody else")
+
+    async def _look_again(self, inode: Inode, parent: Inode) -> None:
+        """Ask what is at an inode's place now; its name may be a directory's by now."""
+        plain, own = not inode.beside, not inode.is_directory
+        for form in (Form.NAME,) * plain + (Form.OBJECT,) * own:
+            if self.is_fresh(inode):
+                return
             try:
-                await self.lookup(inode.parent, inode.name)
+                await self._find(parent, form, inode.step.text)
             except FileSystemError as error:
                 if error.reason is not Reason.NOT_FOUND:
                     raise
-        if inode.detached and not inode.removed:
-            raise FileSystemError(Reason.STALE, "the object was replaced or removed by somebody else")
 
     def doubt(self, inode: Inode) -> None:
         """Make the next look-up of an inode's name ask S3, whatever is remembered."""
         if inode.parent is not None:
             inode.checked_at_seconds = float("-inf")
-            self._metadata.doubt(self._table.directory_prefix(inode.parent), inode.name)
+            self._metadata.doubt(*self._table.place_of(inode))
 
     def adopt(
         self,
         parent: Inode,
-        name: str,
+        step: Step,
         info: ObjectInfo | None,
         *,
-        directory: bool,
+        beside: bool,
         checked_at_seconds: float,
     ) -> Inode:
-        """Return the inode for what S3 says a name is: the known one, or another when it is another."""
-        known = parent.children.get(name)
+        """Return the inode for what S3 says a child is: the known one, or another when it is another.
+
+        `beside`: it is an object, and there may be a directory that has the plain name.
+        """
+        known = parent.children.get(step)
         if known is not None and (known.is_unsent or known.checked_at_seconds > checked_at_seconds):
             return known  # written or stored here while S3 was being asked
-        decoded = self._decoder.attributes(info, directory=directory)
+        decoded = self._decoder.attributes(info, directory=step.kind is Kind.DIRECTORY)
         if known is not None:
             if self._is_same(known, info, decoded):
                 self._refresh(known, info, decoded, checked_at_seconds)
+                known.beside = beside
                 return known
             self._table.detach(known)
-        return self._table.add(parent, name, decoded, info=info, checked_at_seconds=checked_at_seconds)
-
-    async def full(self, listed: ObjectInfo) -> ObjectInfo:
-        """Return what HEAD says of a listed object, asking at most once at a time.
-
-        An object that may be listed but not read keeps what the listing said.
-        """
-        if self._files.metadata_from_listing:
-            return listed
-        while True:
-            known = self._metadata.full(listed)
-            if known is not None:
-                return known
-            asked = self._asked.get(listed.key)
-            if asked is None:
-                break
-            await asked.wait()
-        asked = self._asked[listed.key] = trio.Event()
-        changes = self._metadata.changes
-        try:
-            info = await self._store.head(listed.key)
-        except FileSystemError as error:
-            if error.reason is not Reason.ACCESS_DENIED:
-                raise
-            return listed
-        else:
-            self._metadata.remember(info, changes)
-            return info
-        finally:
-            del self._asked[listed.key]
-            asked.set()
-
-    def known_attributes(self, listed: ObjectInfo) -> ObjectInfo | None:
-        """Return a listed object's full description if no request is needed for it."""
-        return listed if self._files.metadata_from_listing else self._metadata.full(listed)
+        inode = self._table.add(parent, step, decoded, info=info, checked_at_seconds=checked_at_seconds)
+        inode.beside = beside
+        return inode
 
     def _is_same(self, known: Inode, info: ObjectInfo | None, decoded: Attributes) -> bool:
         if known.attributes.mode >> 12 != decoded.mode >> 12:  # another type of file
@@ -198,98 +233,3 @@ class Tree:
             known.attributes = decoded
         else:
             known.took(mode=decoded.mode, uid=decoded.uid, gid=decoded.gid, xattr=decoded.xattr)
-
-    async def _resolve(self, prefix: str, name: str) -> tuple[bool, ObjectInfo | None]:
-        """Return (is a directory, its object or marker); NOT_FOUND."""
-        listing = self._metadata.listing(prefix)
-        if listing is None:
-            return await self._ask(prefix, name)
-        if name in listing.prefixes:
-            return True, await self._marker(Key(prefix + name + "/"))
-        listed = listing.objects.get(name)
-        if listed is None:
-            raise FileSystemError(Reason.NOT_FOUND)
-        self._walk_on(listing, name)
-        return False, await self.full(listed)
-
-    async def _ask(self, prefix: str, name: str) -> tuple[bool, ObjectInfo | None]:
-        key = Key(prefix + name)
-        changes = self._metadata.changes
-        head: ObjectInfo | FileSystemError | None = None
-        page: ListPage | FileSystemError | None = None
-
-        async def ask_head() -> None:
-            nonlocal head
-            try:
-                head = await self._store.head(key)
-            except FileSystemError as error:
-                head = error
-
-        async def ask_listing() -> None:
-            nonlocal page
-            try:
-                page = await self._store.list_page(key + "/", delimiter="", limit=1)
-            except FileSystemError as error:
-                page = error
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask_head)
-            nursery.start_soon(ask_listing)
-        if isinstance(page, ListPage) and page.objects:
-            marked = page.objects[0].key == key + "/"
-            return True, await self._marker(Key(key + "/")) if marked else None
-        if isinstance(page, FileSystemError) and page.reason is not Reason.ACCESS_DENIED:
-            raise page
-        if isinstance(head, ObjectInfo):
-            self._metadata.remember(head, changes)
-            return False, head
-        assert isinstance(head, FileSystemError)
-        if head.reason is not Reason.ACCESS_DENIED:
-            raise head
-        if isinstance(page, FileSystemError):
-            self._say_list_denied(prefix)
-            # Without s3:ListBucket S3 does not say if a key exists; a role that may only write needs "no".
-            raise FileSystemError(Reason.NOT_FOUND)
-        return await self._settle_denied(key)
-
-    async def _settle_denied(self, key: Key) -> tuple[bool, ObjectInfo | None]:
-        """Settle a HEAD that answered 403 by the listing: absent, or there but not readable."""
-        page = await self._store.list_page(key, delimiter="", limit=1)
-        if page.objects and page.objects[0].key == key:
-            return False, page.objects[0]
-        raise FileSystemError(Reason.NOT_FOUND)
-
-    async def _marker(self, key: Key) -> ObjectInfo | None:
-        if self._files.metadata_from_listing:
-            return None
-        changes = self._metadata.changes
-        try:
-            info = await self._store.head(key)
-        except FileSystemError as error:
-            if error.reason in (Reason.NOT_FOUND, Reason.ACCESS_DENIED):
-                return None
-            raise
-        self._metadata.remember(info, changes)
-        return info
-
-    def _walk_on(self, listing: Listing, name: str) -> None:
-        """Ask for the next objects of a listing before somebody does who goes through it in order."""
-        if self._files.metadata_from_listing:
-            return
-        for following in listing.follow(name, largest=_LARGEST_WALK):
-            if following.key not in self._asked and self._metadata.full(following) is None:
-                self._background.start_soon(self._prefetch, following)
-
-    async def _prefetch(self, listed: ObjectInfo) -> None:
-        async with self._places:
-            try:
-                await self.full(listed)
-            except FileSystemError as error:
-                log.debug("HEAD of %s ahead of its reader: %s", listed.key, error)
-
-    def _say_list_denied(self, prefix: str) -> None:
-        if not self._said_list_denied:
-            self._said_list_denied = True
-            log.warning(
-                "the role lacks s3:ListBucket below %r: files can be used by name, but not listed", prefix
-            )

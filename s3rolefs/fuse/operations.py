@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pyfuse3
 
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs import names
 from s3rolefs.fs.attributes import Caller, Changes
 from s3rolefs.fs.inodes import Inode
 from s3rolefs.fuse.failures import answered
@@ -215,7 +216,7 @@ class Operations(pyfuse3.Operations):
             else:
                 # Mode 0: DT_UNKNOWN, nothing is kept, and the kernel looks it up when somebody asks.
                 number, attributes = known, _unlinked(known, 0)
-            name = pyfuse3.FileNameT(entry.name.encode())
+            name = pyfuse3.FileNameT(names.encoded(entry.name))
             if not pyfuse3.readdir_reply(token, name, attributes, place + len(_DOTS)):
                 return
             self._descriptors.promise(number)

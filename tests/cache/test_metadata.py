@@ -44,11 +44,11 @@ def test_a_listing_is_as_old_as_its_first_page(clock):
 def test_own_changes_are_entered_into_listings_at_once(clock):
     cache = cached(clock, objects=[described("d/a"), described("d/b")], prefixes=["c"])
     cache.changed("d/", "a", NOTHING)
-    cache.changed("d/", "b", DIRECTORY)
-    cache.changed("d/", "c", described("d/c"))
+    cache.changed("d/", "b/", DIRECTORY)
+    cache.changed("d/", "c/", NOTHING)
     cache.changed("d/", "new", described("d/new", mode="1"))
     listing = cache.listing("d/")
-    assert set(listing.objects) == {"c", "new"}
+    assert set(listing.objects) == {"b", "new"}
     assert set(listing.prefixes) == {"b"}
     assert listing.objects["new"].metadata is None
 
@@ -68,10 +68,10 @@ def test_a_record_of_own_changes_begins_when_it_is_asked_for(clock):
     earlier = cache.follow("d/")
     cache.changed("d/", "a", NOTHING)
     later = cache.follow("d/")
-    cache.changed("d/", "b", DIRECTORY)
-    cache.changed("e/", "c", DIRECTORY)
-    assert dict(earlier) == {"a": NOTHING, "b": DIRECTORY}
-    assert dict(later) == {"b": DIRECTORY}
+    cache.changed("d/", "b/", DIRECTORY)
+    cache.changed("e/", "c/", DIRECTORY)
+    assert dict(earlier) == {"a": NOTHING, "b/": DIRECTORY}
+    assert dict(later) == {"b/": DIRECTORY}
     assert later.get("a") is None
     del earlier, later
     assert not cache._logs

@@ -13,6 +13,7 @@ import trio
 
 from s3rolefs.config import FileConfig
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs import names
 from s3rolefs.fs.attributes import Caller, Changes
 from s3rolefs.fs.filesystem import FileSystem
 
@@ -61,12 +62,12 @@ class Mounted:
     async def find(self, path: str) -> Inode:
         inode = self.names._core.table.root
         for name in filter(None, path.split("/")):
-            inode = await self.names.lookup(inode.number, name.encode())
+            inode = await self.names.lookup(inode.number, names.encoded(name))
         return inode
 
     async def parent(self, path: str) -> tuple[Inode, bytes]:
         above, _, name = path.rpartition("/")
-        return await self.find(above), name.encode()
+        return await self.find(above), names.encoded(name)
 
     async def create(self, path: str, flags: int = os.O_RDWR, mode: int = 0o644) -> FileHandle:
         parent, name = await self.parent(path)
@@ -150,14 +151,14 @@ class Mounted:
 
     async def list(self, path: str = "") -> list[str]:
         handle = self.descriptors.opendir((await self.find(path)).number)
-        names = []
+        entries = []
         place = 0
         while (found := await self.descriptors.entry(handle, place)) is not None:
             entry, place = found
             self.descriptors.listed(handle, entry)
-            names.append(entry.name)
+            entries.append(entry.name)
         self.descriptors.releasedir(handle)
-        return names
+        return entries
 
     async def exists(self, path: str) -> bool:
         try:
@@ -177,7 +178,7 @@ class Mounted:
         core.blocks.check()
         for inode in core.table.below(core.table.root):
             assert inode.parent is not None
-            assert inode.parent.children[inode.name] is inode
+            assert inode.parent.children[inode.step] is inode
             assert core.table.find(inode.number) is inode
             assert not inode.detached
 

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs import names
+from s3rolefs.model import Key
 from s3rolefs.s3.memory import MemoryStore
 from s3rolefs.s3.store import ObjectAttributes
 from tests.fs.loops import Loop
@@ -23,13 +25,18 @@ from tests.fs.mounted import READ_BYTES, TrioClock, mounted
 TTL_SECONDS = 10.0
 
 # "a" lies beside "a-" and "a/": S3's order is not that of the names.
-names = st.sampled_from(["a", "a-"])
-anywhere = st.lists(names, min_size=1, max_size=3).map("/".join)
+# The others are not the components of their keys.
+components = st.sampled_from(["a", "a-", "‛name=..", "caf\udce9"])
+anywhere = st.lists(components, min_size=1, max_size=3).map("/".join)
 data = st.data()
 contents = st.binary(max_size=40)
 offsets = st.integers(0, 60)
 mostly = st.integers(0, 9).map(lambda number: number < 9)
 picks = st.integers(0, 1000)
+
+
+def key_of(path: str) -> Key:
+    return Key("/".join(names.read(name)[1] for name in path.split("/")))
 
 
 class File:
@@ -117,7 +124,7 @@ class Histories(RuleBasedStateMachine):
     def somewhere(self, draw) -> str:
         """Return a path, new or not, mostly below a directory that exists."""
         above = draw.draw(st.sampled_from(["", *sorted(self.directories())]))
-        return f"{above}/{draw.draw(names)}".lstrip("/")
+        return f"{above}/{draw.draw(components)}".lstrip("/")
 
     def took_away(self, path: str) -> None:
         """An own removal leaves the directory above in place."""
@@ -334,7 +341,7 @@ class Histories(RuleBasedStateMachine):
             return
         if self.is_open(path):
             return
-        self.do(self.store.put, path, content, ObjectAttributes())
+        self.do(self.store.put, key_of(path), content, ObjectAttributes())
         self.files[path] = File(content)
         self.wait()
 
@@ -343,7 +350,7 @@ class Histories(RuleBasedStateMachine):
     def delete_elsewhere(self, pick):
         path = list(self.files)[pick % len(self.files)]
         if not self.is_open(path):
-            self.do(self.store.delete, path)
+            self.do(self.store.delete, key_of(path))
             del self.files[path]
             self.wait()
 
@@ -377,7 +384,7 @@ class Histories(RuleBasedStateMachine):
             if content:
                 await self.store.get(info.key, [memoryview(content)])
             if not info.key.endswith("/"):
-                found[str(info.key)] = bytes(content)
+                found["/".join(names.path(info.key))] = bytes(content)
         return found
 
 

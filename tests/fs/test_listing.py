@@ -9,8 +9,6 @@ from s3rolefs.fs.inodes import Inode
 from s3rolefs.s3.faults import Fault
 from tests.fs.mounted import mounted
 
-UNSHOWABLE = ["a//b", "/lead", "x/../y", "./z", "n" * 256]
-
 
 async def failing(work, *arguments, **named):
     with pytest.raises(FileSystemError) as failure:
@@ -98,29 +96,130 @@ async def test_listing_only_means_no_heads_and_regular_files(memory, bucket, tmp
 
 
 @pytest.mark.parametrize("pages", [1, 2, 3])
-async def test_objects_beside_directories_of_their_name_across_pages(
-    mount, bucket, monkeypatch, pages, caplog
-):
+async def test_objects_beside_directories_of_their_name_across_pages(mount, bucket, monkeypatch, pages):
     monkeypatch.setattr("s3rolefs.fs.directories._PAGE_KEYS", pages)
     for key in ("a", "a!", "a-", "a/x", "a0", "b", "b/", "b/y", "c"):
         await bucket.put(key, key.encode())
-    assert sorted(await mount.list()) == ["a", "a!", "a-", "a0", "b", "c"]
+    assert sorted(await mount.list()) == ["a", "a!", "a-", "a0", "b", "c", "‛object=a", "‛object=b"]
     assert await mount.is_directory("a")
-    assert await mount.is_directory("b")
-    assert await mount.list("b") == ["y"]
-    assert caplog.text.count("has no path here") == 2
+    assert await mount.read("‛object=a") == b"a"
+    assert await mount.read("‛object=b") == b"b"
+    assert sorted(await mount.list("b")) == ["y", "‛object="]
+    assert await mount.read("b/‛object=") == b"b/"
 
 
-async def test_keys_that_cannot_be_shown_are_left_out_and_logged_once(mount, bucket, caplog):
-    for key in [*UNSHOWABLE, "fine"]:
-        await bucket.put(key)
-    for _ in range(2):
-        assert set(await mount.list()) == {"a", "x", "fine"}
-    assert await mount.list("a") == []
-    assert await mount.list("x") == []
-    assert caplog.text.count("has no path here") == 5
-    await mount.rename("a", "renamed")
-    assert await bucket.get("renamed//b") == b""
+async def test_an_object_beside_a_directory_of_its_name(mount, bucket, autojump_clock):
+    await bucket.put("a", b"object")
+    assert await mount.read("a") == b"object"
+    number = (await mount.find("a")).number
+    await bucket.put("a/f", b"file")
+    await trio.sleep(11)
+    # The directory takes the name; the object is the same file as before, under its escaped one.
+    assert await mount.is_directory("a")
+    assert (await mount.find("a")).number != number
+    assert (await mount.find("‛object=a")).number == number
+    await mount.write("‛object=a", b"changed")
+    assert await bucket.get("a") == b"changed"
+    await mount.unlink("a/f")
+    await mount.rmdir("a")
+    assert await mount.list() == ["a"]
+    assert await mount.read("a") == b"changed"
+    assert await mount.read("‛object=a") == b"changed"  # resolves, though it is not listed
+    assert await failing(mount.create, "‛object=a", os.O_RDWR | os.O_EXCL) is Reason.EXISTS
+    await mount.unlink("‛object=a")
+    assert not await mount.exists("a")
+
+
+async def test_who_makes_an_object_beside_a_directory_gets_that_directory(mount, bucket):
+    await mount.write("‛object=a", b"x")
+    assert sorted(await mount.list()) == ["a", "‛object=a"]
+    await mount.write("f", b"y")
+    await mount.rename("f", "‛object=b")
+    assert await bucket.keys() == ["a", "a/", "b", "b/"]
+    assert await failing(mount.mkdir, "‛object=c") is Reason.INVALID
+    assert await failing(mount.create, "‛name=") is Reason.INVALID
+
+
+async def test_moving_a_directory_leaves_the_object_beside_it(mount, bucket):
+    await bucket.put("a", b"object")
+    await bucket.put("a/f", b"file")
+    await mount.rename("a", "b")
+    assert sorted(await mount.list()) == ["a", "b"]
+    assert await mount.read("a") == b"object"
+    await mount.rename("a", "b/‛name=..")
+    assert await bucket.keys() == ["b/", "b/..", "b/f"]
+
+
+async def test_what_a_marker_holds_is_a_file_in_its_directory(mount, bucket, memory, tmp_path):
+    await bucket.put("d/", b"content", metadata={"mode": str(stat.S_IFDIR | 0o750), "owner": "x"})
+    await bucket.put("e/", headers={"content-type": "application/x-directory"})
+    assert await mount.list("d") == ["‛object="]
+    assert await mount.list("e") == []
+    assert not await mount.exists("e/‛object=")
+    assert await mount.read("d/‛object=") == b"content"
+    assert await failing(mount.rmdir, "d") is Reason.NOT_EMPTY
+    assert await failing(mount.rename, "d/‛object=", "f") is Reason.CROSS_DEVICE
+    await mount.write("f", b"x")
+    assert await failing(mount.rename, "f", "e/‛object=") is Reason.CROSS_DEVICE
+    for name in ("d", "e"):
+        await mount.write(f"{name}/‛object=", b"changed")
+        assert await bucket.get(f"{name}/") == b"changed"
+        await mount.change(name, mode=0o700)
+        assert await mount.list(name) == ["‛object="]
+        info = await bucket.head(f"{name}/")
+        assert int(info.metadata["mode"]) == stat.S_IFDIR | 0o700
+        assert await bucket.get(f"{name}/") == b"changed"
+        await mount.write(f"{name}/‛object=", b"again")
+        assert await bucket.get(f"{name}/") == b"again"
+    assert (await bucket.head("d/")).metadata["owner"] == "x"
+    assert (await bucket.head("e/")).headers["content-type"] == "application/x-directory"
+    await mount.unlink("d/‛object=")
+    assert await mount.list("d") == []
+    assert await bucket.get("d/") == b""
+    await mount.rmdir("d")
+    assert await bucket.keys() == ["e/", "f"]
+
+
+async def test_names_too_long_for_one_are_split_into_directories(mount, bucket, autojump_clock):
+    long = "n" * 600
+    await bucket.put(f"{long}/f", b"file")
+    await bucket.put(f"{long}", b"object")
+    await bucket.put("n" * 255, b"fits")
+    part = f"‛part={'n' * 240}"
+    assert sorted(await mount.list()) == sorted(["n" * 255, part])
+    assert await mount.list(part) == [part]
+    assert await mount.list(f"{part}/{part}") == ["n" * 120, f"‛object={'n' * 120}"]
+    assert await mount.read(f"{part}/{part}/{'n' * 120}/f") == b"file"
+    assert await mount.read(f"{part}/{part}/‛object={'n' * 120}") == b"object"
+    # What is not split has one path, too.
+    assert not await mount.exists(f"{part}/{'n' * 15}")
+    assert await failing(mount.write, f"{part}/{'n' * 15}", b"x") is Reason.INVALID
+    assert await failing(mount.rename, part, "other") is Reason.CROSS_DEVICE
+    assert await failing(mount.rmdir, part) is Reason.NOT_EMPTY
+    await mount.write(f"{part}/{'m' * 100}", b"new")
+    assert await bucket.get("n" * 240 + "m" * 100) == b"new"
+    await mount.rename(f"{part}/{'m' * 100}", f"{part}/{'o' * 100}")
+    assert sorted(await mount.list(part)) == ["o" * 100, part]
+    await mount.change(part, mode=0o700)  # in memory
+    await mount.unlink(f"{part}/{'o' * 100}")
+    await mount.unlink(f"{part}/{part}/‛object={'n' * 120}")
+    await mount.unlink(f"{part}/{part}/{'n' * 120}/f")
+    await mount.rmdir(f"{part}/{part}/{'n' * 120}")
+    await mount.rmdir(f"{part}/{part}")
+    await mount.rmdir(part)
+    assert await bucket.keys() == ["n" * 255]
+    assert await mount.list() == ["n" * 255]
+
+
+async def test_a_tree_of_odd_keys_moves_as_it_is(mount, bucket):
+    keys = ["/b", "../y", "./z", "\0", "a", "a/", "a/b", "n" * 300, "n" * 300 + "/m", "‛name=.."]
+    for key in keys:
+        await bucket.put(f"d/{key}", key.encode())
+    await mount.list("d")
+    await mount.read(f"d/‛part={'n' * 240}/‛object={'n' * 60}")
+    await mount.rename("d", "‛name=")
+    assert await bucket.keys() == ["/", *sorted(f"/{key}" for key in keys)]
+    assert await mount.read(f"‛name=/‛part={'n' * 240}/‛object={'n' * 60}") == ("n" * 300).encode()
 
 
 async def test_files_not_yet_in_s3_are_listed(mount, bucket):
@@ -216,7 +315,7 @@ async def test_a_head_asked_before_an_own_change_does_not_undo_it(mount, bucket,
 
     mount.names._core.metadata._objects.clear()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(mount.names._core.tree.full, held)
+        nursery.start_soon(mount.names._core.finder.full, held)
         nursery.start_soon(change)
     await trio.sleep(11)
     assert await mount.list() == ["f"]

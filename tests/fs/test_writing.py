@@ -226,15 +226,30 @@ async def test_a_read_only_mount_changes_nothing(memory, bucket, tmp_path, autoj
     assert await bucket.keys() == ["f"]
 
 
-async def test_names_that_are_no_keys_are_refused_when_made_and_not_found_otherwise(mount):
+async def test_names_that_are_not_utf_8_are_kept_in_keys_that_are(mount, bucket):
+    for name, key in (("caf\udce9", "caf‛E9"), ("‛E9", "‛‛E9"), ("line\nbreak", "line\nbreak")):
+        await mount.write(name, key.encode())
+        assert await bucket.get(key) == key.encode()
+        assert await mount.list() == [name]
+        await mount.rename(name, name + "2")
+        assert await mount.read(name + "2") == key.encode()
+        await mount.unlink(name + "2")
+    assert await bucket.keys() == []
+
+
+async def test_names_too_long_are_refused(mount, bucket):
     root = await mount.find("")
-    await refused(Reason.NAME_UNREPRESENTABLE, mount.descriptors.create, root.number, b"\xff", 0, 0, CALLER)
-    await refused(Reason.NOT_FOUND, mount.names.lookup, root.number, b"\xff")
+    for work in (mount.names.lookup, mount.names.unlink):
+        await refused(Reason.NAME_TOO_LONG, work, root.number, b"n" * 256)
     await refused(Reason.NAME_TOO_LONG, mount.names.mkdir, root.number, b"n" * 256, 0o755, CALLER)
     path = "/".join(["d" * 200] * 5)
     for depth in range(1, 6):
         await mount.mkdir("/".join(path.split("/")[:depth]))
-    await refused(Reason.NAME_TOO_LONG, mount.mkdir, path + "/" + "e" * 100)
+    await refused(Reason.NAME_TOO_LONG, mount.mkdir, path + "/" + "e" * 19)
+    await mount.mkdir(path + "/" + "e" * 18)
+    await mount.write(path + "/" + "f" * 19, b"x")
+    assert max(len(key) for key in await bucket.keys()) == 1024
+    assert await mount.read(path + "/" + "f" * 19) == b"x"
 
 
 async def test_a_handle_without_write_access_cannot_write(mount):

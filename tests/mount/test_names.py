@@ -1,0 +1,96 @@
+"""Any key that another client made, and any name that a program makes, on a real mount."""
+
+import os
+import shutil
+
+import pytest
+
+from s3rolefs.fs import names
+from tests.bed.mounts import run
+
+ZOO = [
+    *("a", "a!", "a-", "a/b", "a//b", "a//", "//", "/lead", "x/../y", "./z", "..", "...", "d/", "e/", "e/f"),
+    *("‛object=a", "‛name=", "‛E9", "caf‛E9", "‛C3‛A9", "‛", "line\nbreak", "\x01\x7f\x1b[31m", "100%25"),
+    *("😀/😀", "é" * 200, "é" * 200 + "/f", "n" * 255, "n" * 256, "n" * 1024, " ", "-rf", "*", "a b/'\"$x`"),
+]
+
+
+@pytest.fixture
+def zoo(radosgw_s3, bucket):
+    """Fill the bucket through boto3; return the keys, each of which is the content of its object."""
+    for key in ZOO:
+        radosgw_s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    return ZOO
+
+
+def expected(keys):
+    """Return path → content below a directory, as bytes."""
+    return {
+        b"/".join(map(names.encoded, names.path(key, beside=any(k.startswith(key + "/") for k in keys)))): (
+            key.encode()
+        )
+        for key in keys
+    }
+
+
+def found(directory):
+    """Return path → content of every file below a directory, as find and cat see it."""
+    printed = run("find", ".", "-type", "f", "-print0", cwd=directory, text=False).stdout
+    paths = [path.removeprefix(b"./") for path in printed.split(b"\0") if path]
+    return {path: run("cat", b"./" + path, cwd=directory, text=False).stdout for path in paths}
+
+
+def listed(directory):
+    return sorted(entry.name for entry in directory.iterdir())
+
+
+def keys_of(radosgw_s3, bucket, prefix=""):
+    pages = radosgw_s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
+
+
+def test_a_zoo_of_keys_is_listed_read_copied_moved_and_removed(zoo, place, bucket, radosgw_s3, tmp_path):
+    out = tmp_path / "out"
+    with place.mounted(f"s3://{bucket}") as mount:
+        assert found(mount.path) == expected(zoo)
+        assert len(run("ls", "-la", mount.path, text=False).stdout.splitlines()) > 20
+        run("cp", "-r", mount.path, out)
+        assert found(out) == expected(zoo)
+        run("cp", "-r", out, mount.path / "back")
+        assert found(mount.path / "back") == expected(zoo)
+        run("rm", "-r", mount.path / "back")
+        assert keys_of(radosgw_s3, bucket) == set(zoo)
+        run("rm", "-r", *mount.path.iterdir())
+        assert listed(mount.path) == []
+    assert keys_of(radosgw_s3, bucket) == set()
+
+
+def test_names_made_here_come_back_as_they_were(place, bucket, radosgw_s3):
+    texts = [
+        b"caf\xe9",
+        b"\xff\xfe",
+        "‛E9".encode(),
+        b"a\nb\t\x7f",
+        "😀".encode() * 63,
+        b"n" * 255,
+        b"%2F",
+        b"\\",
+    ]
+    made = sorted(map(os.fsdecode, texts))
+    with place.mounted(f"s3://{bucket}") as mount:
+        for name in made:
+            (mount.path / name).write_bytes(os.fsencode(name))
+        assert listed(mount.path) == made
+    assert len(keys_of(radosgw_s3, bucket)) == len(made)
+    with place.mounted(f"s3://{bucket}") as mount:
+        assert listed(mount.path) == made
+        assert found(mount.path) == {name: name for name in texts}
+        directory = mount.path / os.fsdecode(b"d\xe9")
+        directory.mkdir()
+        for name in made:
+            (mount.path / name).rename(directory / name)
+        directory = directory.rename(mount.path / os.fsdecode(b"e\xe9"))
+        assert listed(directory) == made
+        shutil.rmtree(directory)
+        assert listed(mount.path) == []
+    assert keys_of(radosgw_s3, bucket) == set()
