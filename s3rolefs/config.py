@@ -110,6 +110,8 @@ class FileConfig:
     metadata_from_listing: bool = False
     # Serve extended attributes; the kernel then asks for one before each write.
     xattr: bool = False
+    # True (`exclusive=open`): O_EXCL asks S3 at every open, not only for what is named like a lock.
+    exclusive_at_open: bool = False
     cache_memory_bytes: int = 512 * MIB
     spool_dir: str = ""
     read_only: bool = False

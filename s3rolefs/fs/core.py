@@ -187,6 +187,22 @@ class Core:
             inode.attributes = before
             raise
 
+    async def store_new(self, inode: Inode, content: bytes) -> None:
+        """Store a file before anybody hears that it was made; EXISTS when somebody else was first."""
+        writer = inode.writer
+        assert writer is not None
+        inode.lookups += 1  # that of the answer
+        async with self.tree_lock.shared(inode), inode.lock:
+            try:
+                await writer.write(0, content, lambda: None)
+                await self.committer.commit(inode, keep=False)
+            except BaseException:
+                inode.lookups -= 1
+                self.table.remove(inode)
+                raise
+            finally:
+                await self.committer.close_writer_if_unused(inode)
+
     async def commit(self, inode: Inode) -> None:
         """Make S3 have a file, or raise what close or fsync has to report."""
         async with self.tree_lock.shared(inode), inode.lock:

@@ -17,6 +17,7 @@ from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import Caller, without_privileges
 from s3rolefs.fs.core import check_named
 from s3rolefs.fs.directories import DirectoryEntry, DirectoryView
+from s3rolefs.fs.exclusion import is_lock
 from s3rolefs.fs.reader import Reader
 from s3rolefs.model import FileHandle, InodeNumber
 
@@ -50,7 +51,7 @@ class Descriptors:
     async def create(
         self, parent: InodeNumber, name: bytes, mode: int, flags: int, caller: Caller
     ) -> tuple[FileHandle, Inode]:
-        """Make a file and open it; S3 learns of it with the first commit."""
+        """Make a file and open it; S3 learns of it with the first commit, of a lock made with O_EXCL now."""
         known = self._core.tree.known(self._core.directory(parent), name)
         if known is not None and stat.S_ISREG(known.attributes.mode) and not flags & os.O_EXCL:
             # The kernel did not know of it: it opens what is there, as a disk would.
@@ -58,8 +59,11 @@ class Descriptors:
             known.lookups += 1
             return handle, known
         inode = await self._core.new_file(parent, name, stat.S_IFREG | stat.S_IMODE(mode), caller)
-        inode.lookups += 1
-        self._core.background.start_soon(self._commit_if_still_empty, inode)
+        if flags & os.O_EXCL and (self._core.files.exclusive_at_open or is_lock(inode.name)):
+            await self._core.store_new(inode, b"")
+        else:
+            inode.lookups += 1
+            self._core.background.start_soon(self._commit_if_still_empty, inode)
         return self._opened(inode, flags), inode
 
     async def open(self, number: InodeNumber, flags: int, caller: Caller) -> FileHandle:

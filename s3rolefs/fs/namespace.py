@@ -85,7 +85,7 @@ class Namespace:
         if len(target) > SYMLINK_TARGET_LIMIT_BYTES:
             raise FileSystemError(Reason.NAME_TOO_LONG)
         inode = await self._core.new_file(parent, name, stat.S_IFLNK | 0o777, caller)
-        await self._store_new(inode, target)
+        await self._core.store_new(inode, target)
         return inode
 
     async def mknod(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Inode:
@@ -93,7 +93,7 @@ class Namespace:
         if stat.S_IFMT(mode) not in (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK):
             raise FileSystemError(Reason.NOT_PERMITTED, "device nodes cannot be made on S3")
         inode = await self._core.new_file(parent, name, mode, caller)
-        await self._store_new(inode, b"")
+        await self._core.store_new(inode, b"")
         return inode
 
     async def mkdir(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Inode:
@@ -202,22 +202,6 @@ class Namespace:
         inode.took(ctime_ns=time.time_ns())
         directory.children_changed()
         new_directory.children_changed()
-
-    async def _store_new(self, inode: Inode, content: bytes) -> None:
-        """Store a file made without a descriptor; it then has the reference of its answer."""
-        writer = inode.writer
-        assert writer is not None
-        inode.lookups += 1
-        async with self._core.tree_lock.shared(inode), inode.lock:
-            try:
-                await writer.write(0, content, lambda: None)
-                await self._core.committer.commit(inode, keep=False)
-            except BaseException:
-                inode.lookups -= 1
-                self._core.table.remove(inode)
-                raise
-            finally:
-                await self._core.committer.close_writer_if_unused(inode)
 
     async def _save_bytes_of_open(self, inode: Inode) -> None:
         """Bring an open file's bytes here before its object goes away."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -17,7 +18,7 @@ from s3rolefs.fuse.failures import answered
 from s3rolefs.model import FileHandle, InodeNumber
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from s3rolefs.fs.filesystem import FileSystem
 
@@ -107,7 +108,8 @@ class Operations(pyfuse3.Operations):
     async def mkdir(
         self, parent_inode: pyfuse3.InodeT, name: bytes, mode: pyfuse3.ModeT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        return self._entry(await self._names.mkdir(InodeNumber(parent_inode), name, mode, _caller(ctx)))
+        with _presence_told(parent_inode, name):
+            return self._entry(await self._names.mkdir(InodeNumber(parent_inode), name, mode, _caller(ctx)))
 
     @answered
     async def unlink(self, parent_inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> None:
@@ -121,7 +123,10 @@ class Operations(pyfuse3.Operations):
     async def symlink(
         self, parent_inode: pyfuse3.InodeT, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        return self._entry(await self._names.symlink(InodeNumber(parent_inode), name, target, _caller(ctx)))
+        with _presence_told(parent_inode, name):
+            return self._entry(
+                await self._names.symlink(InodeNumber(parent_inode), name, target, _caller(ctx))
+            )
 
     @answered
     async def rename(
@@ -162,9 +167,10 @@ class Operations(pyfuse3.Operations):
         flags: pyfuse3.FlagT,
         ctx: pyfuse3.RequestContext,
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
-        handle, inode = await self._descriptors.create(
-            InodeNumber(parent_inode), name, mode, flags, _caller(ctx)
-        )
+        with _presence_told(parent_inode, name):
+            handle, inode = await self._descriptors.create(
+                InodeNumber(parent_inode), name, mode, flags, _caller(ctx)
+            )
         return _opened(handle, flags), self._entry(inode)
 
     @answered
@@ -306,3 +312,14 @@ def _opened(handle: FileHandle, flags: int) -> pyfuse3.FileInfo:
     return pyfuse3.FileInfo(
         fh=pyfuse3.FileHandleT(handle), direct_io=bool(flags & os.O_DIRECT), keep_cache=True
     )
+
+
+@contextlib.contextmanager
+def _presence_told(parent: pyfuse3.InodeT, name: bytes) -> Iterator[None]:
+    """Let the kernel look a name up again that it believes absent when making it was EXISTS."""
+    try:
+        yield
+    except FileSystemError as error:
+        if error.reason is Reason.EXISTS:
+            pyfuse3.invalidate_entry_async(parent, pyfuse3.FileNameT(name), ignore_enoent=True)
+        raise

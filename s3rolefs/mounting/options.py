@@ -212,6 +212,7 @@ def _files(parsed: Parsed, *, read_only: bool) -> FileConfig:
         raise UserError(
             "xattr does not go with metadata=listing, which asks for no attributes: leave one out."
         )
+    fields["exclusive_at_open"] = derived.get("exclusive") == "open"
     fields.setdefault("spool_dir", default_spool_dir())
     return FileConfig(**fields)
 

@@ -251,6 +251,11 @@ OPTIONS: tuple[Option, ...] = (
                 "full (default): modes, owners, times and links are kept with the objects."
             ),
         ),
+        (
+            "exclusive=locks|open",
+            values.choice("locks", "open"),
+            "Let S3 decide about O_EXCL at open: for names of locks (default), or for all (a PUT more each).",
+        ),
     ),
     *_group(
         "Caches and limits",
@@ -276,10 +281,7 @@ OPTIONS: tuple[Option, ...] = (
         (
             "spool_dir=PATH",
             values.path,
-            (
-                "Directory for data that is not in the bucket yet (default /var/cache/s3rolefs, or "
-                "s3rolefs below the user's cache directory)."
-            ),
+            "Directory for what S3 does not have yet (default s3rolefs in /var/cache or the user's cache).",
         ),
     ),
     *_group(
@@ -294,10 +296,7 @@ OPTIONS: tuple[Option, ...] = (
         (
             "stop_timeout=TIME",
             values.seconds,
-            (
-                "How long a stopped mount tries to send what is unsent before it keeps it as files "
-                "(default 60s)."
-            ),
+            "How long a stopped mount sends what is unsent before it keeps it as files (default 60s).",
             "stop_timeout_seconds",
         ),
         (

@@ -45,23 +45,69 @@ async def test_a_lost_update_keeps_what_is_written_readable_through_its_descript
     assert await mount.read("f") == b"theirs"
 
 
+@pytest.mark.parametrize(
+    "name", ["lock", "index.lock", "lockfile", ".lock", ".~lock.letter.odt#", "mail.LCK", ".notes.swp"]
+)
+async def test_of_two_that_make_a_lock_one_hears_at_open_that_it_lost(memory, mount, bucket, tmp_path, name):
+    async with mounted(memory, tmp_path / "other") as second:
+        results = []
+
+        async def make(mine):
+            try:
+                results.append((mine, await mine.create(name, os.O_WRONLY | os.O_EXCL)))
+            except FileSystemError as error:
+                results.append((None, error.reason))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(make, mount)
+            nursery.start_soon(make, second)
+        [(winner, handle)] = [result for result in results if result[0] is not None]
+        assert [reason for mine, reason in results if mine is None] == [Reason.EXISTS]
+        await winner.descriptors.write(handle, 0, b"pid")
+        await winner.close(handle)
+        assert memory.counts["put"] == 3
+        assert await bucket.get(name) == b"pid"
+        await winner.unlink(name)
+        await mount.close(await mount.create(name, os.O_WRONLY | os.O_EXCL))
+        assert await second.read(name) == b""
+
+
+async def test_with_exclusive_open_every_exclusive_create_is_decided_at_open(memory, bucket, tmp_path):
+    async with mounted(memory, tmp_path / "spool", exclusive_at_open=True) as mount:
+        await bucket.put("anything", b"theirs")
+        assert await failing(mount.create, "anything", os.O_WRONLY | os.O_EXCL) is Reason.EXISTS
+        assert await mount.read("anything") == b"theirs"
+        handle = await mount.create("blocks", os.O_WRONLY | os.O_EXCL)
+        assert await bucket.get("blocks") == b""
+        await mount.close(handle)
+
+
+async def test_a_lock_that_cannot_be_stored_is_not_made(mount, bucket, faults):
+    faults.plan(Fault(verb="put", reason=Reason.UNREACHABLE))
+    assert await failing(mount.create, "x.lock", os.O_WRONLY | os.O_EXCL) is Reason.UNREACHABLE
+    assert not await mount.exists("x.lock")
+    assert await mount.list() == []
+    await mount.close(await mount.create("x.lock", os.O_WRONLY | os.O_EXCL))
+    assert await bucket.keys() == ["x.lock"]
+
+
 async def test_an_exclusive_create_that_lost_says_so_also_when_it_wrote_nothing(
     mount, bucket, autojump_clock
 ):
-    handle = await mount.create("lock", os.O_RDWR | os.O_EXCL)
-    await bucket.put("lock", b"theirs")
+    handle = await mount.create("clock", os.O_RDWR | os.O_EXCL)
+    await bucket.put("clock", b"theirs")
     await trio.sleep(3)  # the empty object was refused in the background
     assert await failing(mount.descriptors.write, handle, 0, b"pid") is Reason.STALE
     assert await failing(mount.descriptors.flush, handle) is Reason.EXISTS
     await mount.descriptors.release(handle)
-    assert await bucket.get("lock") == b"theirs"
+    assert await bucket.get("clock") == b"theirs"
     assert mount.filesystem.unsent() == []
 
 
 async def test_one_of_two_empty_exclusive_creates_wins_at_its_close(mount, memory, tmp_path):
     async with mounted(memory, tmp_path / "other") as second:
-        first_handle = await mount.create("lock", os.O_WRONLY | os.O_EXCL)
-        second_handle = await second.create("lock", os.O_WRONLY | os.O_EXCL)
+        first_handle = await mount.create("f", os.O_WRONLY | os.O_EXCL)
+        second_handle = await second.create("f", os.O_WRONLY | os.O_EXCL)
         await mount.close(first_handle)
         assert await failing(second.close, second_handle) is Reason.EXISTS
 

@@ -359,3 +359,13 @@ def test_many_processes_at_once(mount):
     assert [process.wait(30) for process in running] == [0] * 4
     assert len(list(mount.path.iterdir())) == 80
     assert mount.get("p3-19") == b"p3-" * 19
+
+
+def test_whoever_finds_a_lock_taken_sees_it(mount):
+    assert not (mount.path / "index.lock").exists()
+    mount.put("index.lock", b"theirs")
+    with pytest.raises(FileExistsError):
+        (mount.path / "index.lock").open("x")
+    # The kernel believed for a minute that there is none: it is told in the background.
+    wait_until((mount.path / "index.lock").exists, 10)
+    assert (mount.path / "index.lock").read_bytes() == b"theirs"

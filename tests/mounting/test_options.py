@@ -46,6 +46,7 @@ def test_every_option_lands_in_a_field():
     samples = {
         "role_arn": ROLE,
         "metadata": "listing",
+        "exclusive": "open",
         "credential_source": "Environment",
         "log_level": "debug",
         "region": "eu-west-1",
