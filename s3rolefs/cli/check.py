@@ -27,7 +27,8 @@ def check(target: str | None, options: tuple[str, ...], *, as_json: bool) -> Non
 
     Asks, in this order: the source of credentials, STS, the trust of the role, then listing, reading,
     writing and deleting below the prefix, the clock, and what the service promises about two writers.
-    Prints the policies that are missing. Exits with 0 when a mount works, else with 1.
+    Of a map, each directory is checked. Prints the policies that are missing. Exits with 0 when a mount
+    works, else with 1.
     """
     if target is None:
         raise click.UsageError("Say what is to be checked: s3://BUCKET[/PREFIX], or a mounted directory")

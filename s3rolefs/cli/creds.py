@@ -18,7 +18,7 @@ _MARK = "S3ROLEFS_CREDS"
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--process", "for_process", is_flag=True, help="Print what credential_process expects.")
 @click.option("-o", "options", metavar="OPTS", multiple=True, help="Options, as for the mount.")
-@click.argument("target", metavar="[DIR|s3://BUCKET]", required=False)
+@click.argument("target", metavar="[DIR|s3://BUCKET|map://NAME]", required=False)
 def creds(target: str | None, options: tuple[str, ...], *, for_process: bool) -> None:
     """Give the session of a mounted DIR, or of what the options say, to another program.
 

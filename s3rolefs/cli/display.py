@@ -53,17 +53,21 @@ def needs(role: Mapping[str, Any], directory: str | None) -> str | None:
 
 def show_each(
     answer: Mapping[str, Any], facts: Callable[[Mapping[str, Any]], Mapping[str, str | None]], *, title: str
-) -> bool:
-    """Print what was answered for the one role, or for each of {"roles": [...]}; return if all answered."""
+) -> None:
+    """Print what was answered for the one role, or for each of {"roles": [...]}."""
     if "roles" not in answer:
         show(facts(answer), title=title)
-        return True
+        return
     for number, role in enumerate(answer["roles"]):
         if number and not sys.stdout.isatty():
             click.echo()
         said = {"error": role["error"]} if "error" in role else facts(role)
         show({"directories": directories(role), **said}, title=title)
-    return not any("error" in role for role in answer["roles"])
+
+
+def exit_status(answer: Mapping[str, Any]) -> int:
+    """Return 1 where one of several roles had no answer, else 0."""
+    return int(any("error" in role for role in answer.get("roles", ())))
 
 
 def show_json(record: Mapping[str, Any]) -> None:

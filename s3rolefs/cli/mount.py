@@ -11,7 +11,7 @@ from s3rolefs.cli.options import MountCommand
 
 
 @click.command(cls=MountCommand, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source", metavar="s3://BUCKET[/PREFIX/]")
+@click.argument("source", metavar="s3://BUCKET[/PREFIX/]|map://NAME")
 @click.argument("directory", metavar="DIR")
 @click.option(
     "-o", "options", metavar="OPTS", multiple=True, help="Options, separated with commas (see below)."
@@ -38,7 +38,7 @@ def mount(
     verbose: bool,
     **_ignored: object,
 ) -> int:
-    """Mount a bucket, or what lies below a prefix of it, on a directory.
+    """Mount a bucket, what lies below a prefix of it, or a map of several, on a directory.
 
     Returns when the mount has answered its first request.
     """

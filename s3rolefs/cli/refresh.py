@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @target_arguments
-def refresh(target: str | None, options: tuple[str, ...], *, as_json: bool) -> None:
+def refresh(target: str | None, options: tuple[str, ...], *, as_json: bool) -> int:
     """Renew the session of a mounted DIR now, or try whether what the options say can be renewed."""
     answer = ask("refresh", target, options)
     if as_json:
         display.show_json(answer)
-        return
-    if not display.show_each(answer, _facts, title="Renewed"):
-        raise click.exceptions.Exit(1)
+    else:
+        display.show_each(answer, _facts, title="Renewed")
+    return display.exit_status(answer)
 
 
 def _facts(role: Mapping[str, Any]) -> dict[str, str | None]:

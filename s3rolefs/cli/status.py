@@ -32,6 +32,7 @@ def status(target: str | None, options: tuple[str, ...], *, as_json: bool) -> No
     )
     if len(answer["roles"]) > 1:
         for role in answer["roles"]:
+            click.echo()
             display.show(_role(role, answer["mountpoint"]), title=f"Role of {display.directories(role)}")
     for unsent in answer["unsent"]:
         click.echo(f"unsent: {unsent['path']} ({unsent['reason']}), kept in {unsent['kept_at']}")

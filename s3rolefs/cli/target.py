@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from s3rolefs.mounting.mounttable import Mount
 
 
-def target_arguments(command: Callable[..., None]) -> Callable[..., None]:
+def target_arguments(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """Give a command the arguments that `ask` takes, and --json."""
     for declare in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option("-o", "options", metavar="OPTS", multiple=True, help="Options, as for the mount."),
-        click.argument("target", metavar="[DIR|s3://BUCKET]", required=False),
+        click.argument("target", metavar="[DIR|s3://BUCKET|map://NAME]", required=False),
     ):
         command = declare(command)
     return command

@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @target_arguments
-def whoami(target: str | None, options: tuple[str, ...], *, as_json: bool) -> None:
+def whoami(target: str | None, options: tuple[str, ...], *, as_json: bool) -> int:
     """Show who the session of a mounted DIR is, or of what the options say, and until when."""
     answer = ask("whoami", target, options)
     if as_json:
         display.show_json(answer)
-        return
-    if not display.show_each(
-        answer, partial(_facts, target=target), title=f"Who am I at {target}" if target else "Who am I"
-    ):
-        raise click.exceptions.Exit(1)
+    else:
+        title = f"Who am I at {target}" if target else "Who am I"
+        display.show_each(answer, partial(_facts, target=target), title=title)
+    return display.exit_status(answer)
 
 
 def _facts(answer: Mapping[str, Any], *, target: str | None) -> dict[str, str | None]:

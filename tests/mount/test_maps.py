@@ -179,6 +179,10 @@ def test_one_directory_without_rights_leaves_the_others_alone(
             ("c", False),
         ]
         assert said.returncode == 1
+        role_place.write_keys(Keys(access_key="NOSUCHKEY", secret_key="wrong"))
+        said = run(PROGRAM, "refresh", mount.path, "--json", check=False)
+        assert all(role["error"] for role in json.loads(said.stdout)["roles"])
+        assert said.returncode == 1
 
 
 def test_equal_roles_share_one_session(role_place, make_role, buckets, write_config, radosgw):
