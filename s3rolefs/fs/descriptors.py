@@ -59,7 +59,7 @@ class Descriptors:
             known.lookups += 1
             return handle, known
         inode = await self._core.new_file(parent, name, stat.S_IFREG | stat.S_IMODE(mode), caller)
-        if flags & os.O_EXCL and (self._core.files.exclusive_at_open or is_lock(inode.name)):
+        if flags & os.O_EXCL and (self._core.files.exclusive_at_open or is_lock(inode.step.text)):
             await self._core.store_new(inode, b"")
         else:
             inode.lookups += 1

@@ -12,5 +12,5 @@ _LOCK = re.compile(
 
 
 def is_lock(name: str) -> bool:
-    """Tell whether a file name is one that programs give to locks."""
+    """Tell whether the last component of a key is one that programs give to locks."""
     return _LOCK.search(name) is not None
