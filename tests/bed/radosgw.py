@@ -131,18 +131,19 @@ class RadosGateway:
         self._create_user(name, keys)
         return keys
 
-    def create_role(self, name: str, policy: Mapping[str, Any], trust: str) -> str:
-        """Create a role that user `trust` may assume, with one permission policy; return its ARN."""
-        iam = self.client("iam")
-        statement = {
-            "Effect": "Allow",
-            "Principal": {"AWS": [f"arn:aws:iam:::user/{trust}"]},
-            "Action": ["sts:AssumeRole"],
-        }
-        trust_policy = {"Version": "2012-10-17", "Statement": [statement]}
-        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=_compact(trust_policy))
+    def create_role(self, name: str, policy: Mapping[str, Any], trust: str | Mapping[str, Any]) -> str:
+        """Create a role with one permission policy; return its ARN.
+
+        `trust` is the user who may assume it, or the statement that says who may.
+        """
+        if isinstance(trust, str):
+            principal = {"AWS": [f"arn:aws:iam:::user/{trust}"]}
+            trust = {"Effect": "Allow", "Principal": principal, "Action": ["sts:AssumeRole"]}
+        trust_policy = {"Version": "2012-10-17", "Statement": [trust]}
+        role = self.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=_compact(trust_policy))
         self.put_role_policy(name, policy)
-        return role["Role"]["Arn"]
+        arn: str = role["Role"]["Arn"]
+        return arn
 
     def put_role_policy(self, name: str, policy: Mapping[str, Any]) -> None:
         """Replace the permission policy of a role."""
@@ -186,7 +187,7 @@ class RadosGateway:
         admin = Keys(access_key=secrets.token_hex(10).upper(), secret_key=secrets.token_hex(20))
         self.access_key, self.secret_key = admin.access_key, admin.secret_key
         # Not --admin: a refusal that such a user overrides (a copy of what is not there) crashes 16.2.
-        self._create_user("admin", admin, "--caps", "roles=*;user-policy=*;users=*;buckets=*")
+        self._create_user("admin", admin, "--caps", "roles=*;user-policy=*;users=*;buckets=*;oidc-provider=*")
         gateway = self._spawn("radosgw", "-n", "client.rgw", "-f")
         while not self._answers():
             if time.monotonic() > deadline:

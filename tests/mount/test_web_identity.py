@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.bed.mounts import run
-from tests.bed.oidc import Provider, TokenJudge
+from tests.bed.oidc import Provider, Site, TokenJudge, registered, tampered
 from tests.bed.patience import read_until
 from tests.bed.sessions import RoleSessions
 from tests.bed.sts import RefusedError, StrictSts
@@ -104,3 +104,28 @@ def test_a_refused_token_is_told_in_the_services_words(role_place, bucket, sts, 
     assert "Incorrect token audience" in result.stderr
     assert "eyJ" not in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.timeout(120)
+def test_radosgw_itself_verifies_the_tokens_that_a_mount_lives_on(role_place, bucket, radosgw, tmp_path):
+    provider, token = Provider(), tmp_path / "token"
+    with Site(provider) as site:
+        policy = {"Version": "2012-10-17", "Statement": [EVERYTHING]}
+        role_arn = radosgw.create_role("web", policy, registered(radosgw, site, provider.thumbprint))
+        options = {"role_arn": role_arn, "credentials_file": None, "web_identity_token_file": token}
+        for wrong in (tampered(provider.token(iss=site.url)), provider.token(iss=site.url, aud="another")):
+            token.write_text(wrong)
+            result = run(*role_place.command(f"s3://{bucket}", mount_wait=6, **options), check=False)
+            assert result.returncode == 32
+            assert f"refuses to assume {role_arn}" in result.stderr
+        token.write_text(provider.token(iss=site.url))
+        verified = len(site.asked)
+        with role_place.mounted(f"s3://{bucket}", duration_seconds=4, **options) as mount:
+            path = mount.path / "watched"
+            path.write_bytes(b"still here")
+            read_until(lambda: mount.ask("status")["roles"][0]["generation"] >= 3, path)
+            role = mount.ask("status")["roles"][0]
+            who = mount.ask("whoami")
+        assert (role["failures"], role["longest_wait_seconds"] <= 0.1) == (0, True)
+        assert len(site.asked) >= verified + 3 * 2  # for each session: where the keys are, and the keys
+        assert who["role"] == "web"
