@@ -103,6 +103,8 @@ class Core:
         NAME_TOO_LONG; INVALID for the names of what is there without being made.
         """
         form, text = names.read(names.decoded(name))
+        if form is Form.PART and kind is Kind.DIRECTORY:
+            return Step(Kind.PART, text), False
         step, beside = Step(kind, text), form is Form.OBJECT
         prefix = self.table.key_prefix(directory)
         is_content = kind is Kind.OBJECT and not text

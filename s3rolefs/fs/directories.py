@@ -64,6 +64,7 @@ class DirectoryView:
         self._loading = trio.Lock()
         # What exists only here; the rest comes from S3.
         self._local = directories.table.unsent_children(directory)
+        self._local |= {step for step in directory.children if step.kind is Kind.PART}
         self._directories_shown: set[Step] = set()
         listing = directories.metadata.listing(self._prefix)
         if listing is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs.names import Form
+from s3rolefs.fs.names import Form, Kind, Step, child
 from s3rolefs.model import Key, ListPage, ObjectInfo
 
 if TYPE_CHECKING:
@@ -64,6 +64,22 @@ class Finder:
             return Found(no_object=True)
         self._walk_on(listing, component)
         return Found(listed=await self.full(listed))
+
+    async def holds(self, prefix: str, parts: tuple[Step, ...]) -> bool:
+        """Tell whether there is a component that these parts lead to."""
+        start = prefix + "".join(part.text for part in parts)
+        token: str | None = None
+        while True:
+            page = await self._store.list_page(start, token=token)
+            directories = {found[len(prefix) : -1] for found in page.prefixes}
+            objects = [info.key[len(prefix) :] for info in page.objects]
+            if any(child(parts, Kind.DIRECTORY, component) for component in directories) or any(
+                child(parts, Kind.OBJECT, component, beside=component in directories) for component in objects
+            ):
+                return True
+            token = page.next_token
+            if token is None:
+                return False
 
     async def full(self, listed: ObjectInfo) -> ObjectInfo:
         """Return what HEAD says of a listed object, asking at most once at a time.

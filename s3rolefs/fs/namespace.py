@@ -104,13 +104,14 @@ class Namespace:
         if self._core.tree.known(directory, name) is not None:
             raise FileSystemError(Reason.EXISTS)
         self._core.check_takes_names(directory)
+        attributes = new_attributes(stat.S_IFDIR | stat.S_IMODE(mode), caller, directory.attributes)
         async with self._core.tree_lock.shared(directory):
-            inode = await self._core.directories.make(
-                directory,
-                step,
-                new_attributes(stat.S_IFDIR | stat.S_IMODE(mode), caller, directory.attributes),
-                self._core.clock.boot_seconds(),
-            )
+            if step.kind is Kind.PART:
+                inode = self._core.tree.make_part(directory, step)
+                inode.attributes = attributes
+            else:
+                now_seconds = self._core.clock.boot_seconds()
+                inode = await self._core.directories.make(directory, step, attributes, now_seconds)
         directory.children_changed()
         inode.lookups += 1
         return inode
@@ -170,8 +171,8 @@ class Namespace:
             raise FileSystemError(Reason.CROSS_DEVICE, "S3 has no object for it: what is in it can be copied")
         kind = Kind.DIRECTORY if inode.is_directory else Kind.OBJECT
         step, beside = self._core.new_step(new_directory, new_name, kind)
-        if step == CONTENT:
-            raise FileSystemError(Reason.CROSS_DEVICE, "a directory's marker stays in its place")
+        if step == CONTENT or step.kind is Kind.PART:
+            raise FileSystemError(Reason.CROSS_DEVICE, "S3 has no object for it: what is in it can be copied")
         if target is not None and not overwrite:
             raise FileSystemError(Reason.EXISTS)
         if inode.permanent or (target is not None and target.permanent):

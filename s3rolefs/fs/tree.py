@@ -63,6 +63,8 @@ class Tree:
         return self._known(parent, *names.read(names.decoded(name)))
 
     def _known(self, parent: Inode, form: Form, text: str) -> Inode | None:
+        if form is Form.PART:
+            return parent.children.get(Step(Kind.PART, text))
         inode = parent.children.get(Step(Kind.OBJECT, text))
         if form is Form.NAME:
             directory = parent.children.get(Step(Kind.DIRECTORY, text))
@@ -74,7 +76,7 @@ class Tree:
 
     async def _find(self, parent: Inode, form: Form, text: str) -> Inode:
         if form is Form.PART:
-            return self._part(parent, Step(Kind.PART, text))
+            return await self._part(parent, Step(Kind.PART, text))
         directory, file = Step(Kind.DIRECTORY, text), Step(Kind.OBJECT, text)
         own = form is Form.OBJECT
         if not self.is_whole(parent, file if own else directory, beside=own):
@@ -121,8 +123,15 @@ class Tree:
         component = "".join(part.text for part in parts) + step.text
         return not parts or names.child(parts, step.kind, component, beside=beside) == step
 
-    def _part(self, parent: Inode, step: Step) -> Inode:
-        """Return the directory of a part of a name, which is always there."""
+    async def _part(self, parent: Inode, step: Step) -> Inode:
+        prefix, _ = self._table.place(parent, step)
+        parts = (*self._table.parts(parent), step)
+        if step not in parent.children and not await self._finder.holds(prefix, parts):
+            raise FileSystemError(Reason.NOT_FOUND)
+        return self.make_part(parent, step)
+
+    def make_part(self, parent: Inode, step: Step) -> Inode:
+        """Return the directory of a part of a name: it is there while it is known, or something is in it."""
         return parent.children.get(step) or self._table.add(
             parent,
             step,

@@ -207,6 +207,16 @@ async def test_names_too_long_for_one_are_split_into_directories(mount, bucket, 
     await mount.rmdir(f"{part}/{part}/{'n' * 120}")
     await mount.rmdir(f"{part}/{part}")
     await mount.rmdir(part)
+    assert not await mount.exists(part)
+    await mount.mkdir(part)
+    await mount.mkdir(f"{part}/{part}")
+    assert sorted(await mount.list()) == sorted(["n" * 255, part])
+    await mount.write(f"{part}/{part}/‛object={'n' * 120}", b"object")
+    assert await bucket.keys() == ["n" * 255, long, f"{long}/"]
+    await mount.unlink(f"{part}/{part}/‛object={'n' * 120}")
+    await mount.rmdir(f"{part}/{part}/{'n' * 120}")
+    await mount.rmdir(f"{part}/{part}")
+    await mount.rmdir(part)
     assert await bucket.keys() == ["n" * 255]
     assert await mount.list() == ["n" * 255]
 
