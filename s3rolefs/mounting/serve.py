@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from s3rolefs.clock import Clock
     from s3rolefs.fs.unsent import Unsent
+    from s3rolefs.mounting.access import Access
     from s3rolefs.mounting.handover import Handover
     from s3rolefs.s3.client import S3Client
 
@@ -61,6 +62,7 @@ class Server:
         self._report_ready = report_ready
         self._notifier = sdnotify.SystemdNotifier()
         self._stage = "starting"
+        self._accesses: tuple[Access, ...] = ()
         self._stop_wanted = trio.Event()
         self._drain_scope = trio.CancelScope()
         self._drain_by: float | None = None
@@ -129,14 +131,22 @@ class Server:
         if limit.cancelled_caught:
             raise MountFailure(
                 f"{self._config.source} could not be mounted within {limit_seconds:g} s "
-                f"(mount_wait) while {self._stage}."
+                f"(mount_wait) while {self._stage}{self._trouble()}"
             )
         raise MountFailure(f"{self._config.source} was not mounted: it was stopped while {self._stage}.")
+
+    def _trouble(self) -> str:
+        """End a sentence about waiting: whose session is still missing, and what was the matter."""
+        for access in self._accesses:
+            if access.broker is not None and not access.broker.generation:
+                why = access.broker.record.last_error.rstrip(".")
+                return f" from {access.broker.source.describe()}{f': {why}' if why else ''}."
+        return "."
 
     async def _prepare(self, services: trio.Nursery) -> tuple[FileSystem, Views]:
         config, clock = self._config, self._clock
         self._stage = "asking for a session"
-        accesses = build_accesses(config.buckets, self._environment, clock)
+        self._accesses = accesses = build_accesses(config.buckets, self._environment, clock)
         buckets = open_buckets(config.buckets, accesses, self._environment, clock)
         for access in accesses:
             await access.start(services)

@@ -279,6 +279,16 @@ def test_a_command_in_trouble_at_the_start(role_place, bucket, sts, command, mod
     assert sts.requests == []
 
 
+@pytest.mark.parametrize("mode", ["fail", "hang"])
+def test_a_start_that_takes_too_long_tells_whom_it_waited_for(role_place, bucket, sts, command, mode):
+    command.do(mode)
+    options = {"role_arn": ROLE, "sts_endpoint": sts.url, "web_identity_token_process": command.option}
+    sentence = refusal(role_place, f"s3://{bucket}", **options)
+    assert f"within {WAIT_SECONDS} s (mount_wait) while asking for a session from {ROLE}" in sentence
+    assert "assumed with the command of web_identity_token_process" in sentence
+    assert TROUBLES[mode] in sentence
+
+
 def keeps_serving(mount):
     (mount.path / "file").write_bytes(b"still here")
     assert read_now(mount.path / "file") == b"still here"
