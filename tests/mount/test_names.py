@@ -113,3 +113,39 @@ def test_names_made_here_come_back_as_they_were(place, bucket, radosgw_s3):
         shutil.rmtree(directory)
         assert listed(mount.path) == []
     assert keys_of(radosgw_s3, bucket) == set()
+
+
+def test_odd_names_are_moved_to_plain_ones_and_back(place, bucket, radosgw_s3):
+    long = "n" * 300
+    for key in ("a", "a/b", "x/../y", f"{long}/f", "d/", "//z"):
+        radosgw_s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    part, rest = names.path(long)
+    with place.mounted(f"s3://{bucket}") as mount:
+        for old, new in (
+            ("‛object=a", "one"),
+            ("x/‛name=..", "two"),
+            (part, "three"),
+            ("d/‛object=", "four"),
+            ("‛name=", "five"),
+        ):
+            said("mv", old, new, directory=mount.path)
+        moved = {"one", "a/b", "two/y", f"three/{rest}/f", "four", "five//z"}
+        # The others are markers of directories.
+        assert {key for key in keys_of(radosgw_s3, bucket) if not key.endswith("/")} == moved
+        assert radosgw_s3.head_object(Bucket=bucket, Key="d/")["ContentLength"] == 0
+        for old, new in (
+            ("one", "‛object=a"),
+            ("two", "x/‛name=.."),
+            ("three", part),
+            ("four", "d/‛object="),
+            ("five", "‛name="),
+        ):
+            said("mv", "-T", old, new, directory=mount.path)
+        assert found(mount.path) == {
+            "‛object=a": "a",
+            "a/b": "a/b",
+            "x/‛name=../y": "x/../y",
+            f"{part}/{rest}/f": f"{long}/f",
+            "d/‛object=": "d/",
+            "‛name=/‛name=/z": "//z",
+        }
