@@ -30,7 +30,8 @@ class ObjectInfo:
     `x-amz-meta-`; it is None when the source (a listing) does not tell. `headers` holds what an
     edit has to preserve beside it (content-type, cache-control, content-encoding,
     content-disposition, content-language, expires), lower-case, None from a listing.
-    `asked_at_ns` is the answer's Date header (0: unknown).
+    `asked_at_ns` is the answer's Date header (0: unknown), `tag_count` what HEAD tells of the tags
+    (0: none, or not told).
     """
 
     key: Key
@@ -42,6 +43,7 @@ class ObjectInfo:
     metadata: Mapping[str, str] | None = None
     headers: Mapping[str, str] | None = None
     asked_at_ns: int = 0
+    tag_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

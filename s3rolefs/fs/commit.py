@@ -17,9 +17,8 @@ from s3rolefs.fs.descriptions import object_attributes, stored_info, without_tim
 from s3rolefs.fs.inodes import Inode, InodeTable, version_of
 from s3rolefs.fs.keeping import Keeper
 from s3rolefs.fs.names import CONTENT
-from s3rolefs.fs.parts import SINGLE_COPY_LIMIT_BYTES, plan_parts
-from s3rolefs.fs.ranges import Ranges
-from s3rolefs.fs.upload import StreamingUpload, copy_object
+from s3rolefs.fs.tags import Tags
+from s3rolefs.fs.upload import StreamingUpload, copies_everything, copy_object
 from s3rolefs.fs.writer import Writer
 
 if TYPE_CHECKING:
@@ -57,6 +56,7 @@ class Committer:
         self._background = background
         self._clock = clock
         self._folder = folder
+        self.tags = Tags(store)
         self._retried: set[Inode] = set()
         self.keeper = Keeper(folder, table)
 
@@ -77,7 +77,8 @@ class Committer:
     def begin_stream(self, inode: Inode) -> StreamingUpload | None:
         """Begin to upload a file that is still being written, if what has to survive is known."""
         assert inode.writer is not None
-        if inode.detached or (inode.info is not None and inode.info.metadata is None):
+        info = inode.info
+        if inode.detached or (info is not None and (info.metadata is None or info.tag_count)):
             return None
         attributes = object_attributes(inode)
         # The final times are not known yet: S3's Last-Modified stands for them, unless utimens sets some.
@@ -116,9 +117,8 @@ class Committer:
         inode.times_were_set = False
 
     async def _send(self, inode: Inode, writer: Writer) -> None:
-        await self.complete_info(inode)
         key = self._table.key(inode)
-        attributes = object_attributes(inode)
+        attributes = await self._description(inode)
         try:
             stored, used = await writer.send(
                 key,
@@ -171,9 +171,8 @@ class Committer:
             return
         if inode.detached:
             raise _changed_elsewhere()
-        await self.complete_info(inode)
         key = self._table.key(inode)
-        attributes = object_attributes(inode)
+        attributes = await self._description(inode)
         try:
             if inode.info is None or (inode.is_directory and not inode.info.size_bytes):
                 etag = inode.info.etag if inode.info is not None else None
@@ -181,7 +180,8 @@ class Committer:
                     key, b"", attributes, if_match=etag, if_none_match=etag is None
                 )
             else:
-                stored = await self._copy(inode.version or version_of(inode.info), key, attributes)
+                version = inode.version or version_of(inode.info)
+                stored = await copy_object(self._store, version, key, attributes)
         except FileSystemError as error:
             if error.reason in (Reason.PRECONDITION, Reason.NOT_FOUND):
                 self._doubt(inode)
@@ -197,6 +197,11 @@ class Committer:
         if inode.writer is not None:
             inode.writer.rebase(moved)
         self.stored(inode, info, moved)
+
+    async def _description(self, inode: Inode) -> ObjectAttributes:
+        """Return what is to stand beside an inode's bytes, with all that has to survive."""
+        await self.complete_info(inode)
+        return await self.tags.beside(object_attributes(inode), inode.info)
 
     async def complete_info(self, inode: Inode) -> None:
         """Ask for what only HEAD knows of an object that is about to be replaced: it has to survive."""
@@ -230,18 +235,11 @@ class Committer:
         """Copy an inode's object, with everything stored beside it, to another key."""
         assert inode.version is not None
         assert inode.info is not None
-        # S3 does not copy the storage class by itself, nor anything beside the bytes with a copy in parts.
-        keeps_all = (
-            inode.info.storage_class in ("", "STANDARD")
-            and inode.version.size_bytes <= SINGLE_COPY_LIMIT_BYTES
-        )
-        if not keeps_all:
-            await self.complete_info(inode)
-        return await self._copy(
+        return await copy_object(
+            self._store,
             inode.version,
             target,
-            object_attributes(inode),
-            keep_attributes=keeps_all,
+            None if copies_everything(inode.info) else await self._description(inode),
             if_none_match=if_none_match,
         )
 
@@ -249,28 +247,6 @@ class Committer:
         assert inode.parent is not None
         inode.checked_at_seconds = float("-inf")
         self._metadata.doubt(*self._table.place_of(inode))
-
-    async def _copy(
-        self,
-        version: ObjectVersion,
-        target: Key,
-        attributes: ObjectAttributes,
-        *,
-        keep_attributes: bool = False,
-        if_none_match: bool = False,
-    ) -> Stored:
-        size_bytes = version.size_bytes
-        is_large = size_bytes > SINGLE_COPY_LIMIT_BYTES
-        parts = plan_parts(size_bytes, size_bytes, Ranges()) if is_large else None
-        return await copy_object(
-            self._store,
-            version,
-            target,
-            attributes,
-            parts,
-            replace_attributes=not keep_attributes,
-            if_none_match=if_none_match,
-        )
 
     async def give_up(self, inode: Inode) -> None:
         """Drop changes that the program was told have failed; the file is again what S3 has."""

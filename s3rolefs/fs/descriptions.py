@@ -5,10 +5,12 @@ from __future__ import annotations
 import mimetypes
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import DIRECTORY_CONTENT_TYPE, to_metadata
 from s3rolefs.fs.names import CONTENT
+from s3rolefs.fs.tags import TAGGING
 from s3rolefs.model import Key, ObjectInfo, Stored
 from s3rolefs.s3.store import ObjectAttributes
 
@@ -36,7 +38,8 @@ def object_attributes(inode: Inode) -> ObjectAttributes:
             headers["content-type"] = mimetypes.guess_type(inode.step.text)[0] or "application/octet-stream"
     attributes = inode.attributes
     if inode.step == CONTENT and inode.parent is not None:  # a directory's marker, whatever it holds
-        attributes = replace(attributes, mode=inode.parent.attributes.mode)
+        above = inode.parent.attributes
+        attributes = replace(attributes, mode=above.mode, xattr=above.xattr)
     metadata = to_metadata(attributes, (info.metadata if info is not None else None) or {})
     if sum(len(f"{name}{value}".encode()) for name, value in metadata.items()) > METADATA_LIMIT_BYTES:
         raise FileSystemError(Reason.NO_SPACE, "the object's user metadata leaves no room for attributes")
@@ -54,7 +57,7 @@ def stored_info(
     """Return what S3 will say of an object that was just stored."""
     headers = dict(attributes.headers)
     storage_class = headers.pop("x-amz-storage-class", "STANDARD")
-    headers.pop("x-amz-tagging", None)
+    tags = headers.pop(TAGGING, "")
     return ObjectInfo(
         key=key,
         size_bytes=size_bytes,
@@ -64,4 +67,5 @@ def stored_info(
         version_id=stored.version_id,
         metadata=dict(attributes.metadata),
         headers=headers,
+        tag_count=len(parse_qsl(tags, keep_blank_values=True)),
     )

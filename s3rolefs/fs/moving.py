@@ -15,9 +15,7 @@ from s3rolefs.cache.metadata import DIRECTORY, NOTHING, MetadataCache
 from s3rolefs.errors import FileSystemError, Reason, StoreError
 from s3rolefs.fs.concurrency import for_each
 from s3rolefs.fs.inodes import Inode, InodeTable, version_of
-from s3rolefs.fs.parts import SINGLE_COPY_LIMIT_BYTES, plan_parts
-from s3rolefs.fs.ranges import Ranges
-from s3rolefs.fs.upload import copy_object
+from s3rolefs.fs.upload import copies_everything, copy_object
 from s3rolefs.model import Key, ObjectInfo, Stored
 from s3rolefs.s3.store import BatchDeleteLimit, ObjectAttributes, ObjectStore
 
@@ -176,16 +174,13 @@ class Mover:
                 return objects
 
     async def _copy(self, info: ObjectInfo, target: Key) -> Stored:
-        version = version_of(info)
-        is_large = info.size_bytes > SINGLE_COPY_LIMIT_BYTES
-        if info.storage_class in ("", "STANDARD") and not is_large:
-            return await self._store.copy(info.key, target, if_match=info.etag)
-        # S3 does not copy the storage class by itself, nor anything beside the bytes with a copy in parts.
+        if copies_everything(info):
+            return await copy_object(self._store, version_of(info), target, None)
         full = await self._store.head(info.key)
         headers = dict(full.headers or {}) | {"x-amz-storage-class": info.storage_class or "STANDARD"}
-        attributes = ObjectAttributes(metadata=full.metadata or {}, headers=headers)
-        parts = plan_parts(version.size_bytes, version.size_bytes, Ranges()) if is_large else None
-        return await copy_object(self._store, version, target, attributes, parts, replace_attributes=True)
+        kept = ObjectAttributes(metadata=full.metadata or {}, headers=headers)
+        attributes = await self._committer.tags.beside(kept, full)
+        return await copy_object(self._store, version_of(info), target, attributes)
 
     async def _take_back(self, keys: list[Key]) -> None:
         try:

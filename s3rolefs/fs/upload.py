@@ -9,7 +9,9 @@ import trio
 
 from s3rolefs.errors import FileSystemError
 from s3rolefs.fs.concurrency import for_each
-from s3rolefs.fs.parts import Part, stream_part, stream_part_at
+from s3rolefs.fs.parts import SINGLE_COPY_LIMIT_BYTES, Part, plan_parts, stream_part, stream_part_at
+from s3rolefs.fs.ranges import Ranges
+from s3rolefs.fs.tags import keep_tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from s3rolefs.cache.background import Background
     from s3rolefs.cache.blocks import ObjectVersion
     from s3rolefs.fs.spool import Spool
-    from s3rolefs.model import Key, Stored, UploadedPart
+    from s3rolefs.model import Key, ObjectInfo, Stored, UploadedPart
     from s3rolefs.s3.store import ObjectAttributes, ObjectStore
 
 PARTS_AT_ONCE = 8
@@ -63,7 +65,7 @@ async def send_parts(
 
     try:
         await for_each(parts, send, limit=PARTS_AT_ONCE)
-        return await store.complete_multipart(
+        stored = await store.complete_multipart(
             key,
             upload_id,
             sorted(sent, key=lambda part: part.number),
@@ -74,6 +76,8 @@ async def send_parts(
     except BaseException:
         await _abort(store, key, upload_id)
         raise
+    await keep_tags(store, key, attributes)
+    return stored
 
 
 class _Running:
@@ -192,36 +196,44 @@ class StreamingUpload:
         )
 
 
+def copies_everything(info: ObjectInfo) -> bool:
+    """Tell whether S3 copies by itself what stands beside an object's bytes.
+
+    It does not copy the storage class, nor anything with a copy in parts.
+    """
+    return info.storage_class in ("", "STANDARD") and info.size_bytes <= SINGLE_COPY_LIMIT_BYTES
+
+
 async def copy_object(
     store: ObjectStore,
     source: ObjectVersion,
     target: Key,
-    attributes: ObjectAttributes,
-    parts: Iterable[Part] | None,
+    attributes: ObjectAttributes | None,
     *,
-    replace_attributes: bool,
     if_none_match: bool = False,
 ) -> Stored:
-    """Copy a version server-side: one COPY, or `parts` of it where it is too large for one."""
-    if parts is None:
-        return await store.copy(
-            source.key,
+    """Copy a version server-side, in parts where it is too large for one COPY.
+
+    `attributes` None keeps what stands beside the bytes, where S3 `copies_everything`.
+    """
+    if source.size_bytes > SINGLE_COPY_LIMIT_BYTES:
+        assert attributes is not None
+        return await send_parts(
+            store,
             target,
-            attributes=attributes if replace_attributes else None,
-            if_match=source.etag,
+            attributes,
+            plan_parts(source.size_bytes, source.size_bytes, Ranges()),
+            None,
+            source,
+            if_match=source.etag if source.key == target else None,
             if_none_match=if_none_match,
         )
-    in_place = source.key == target
-    return await send_parts(
-        store,
-        target,
-        attributes,
-        parts,
-        None,
-        source,
-        if_match=source.etag if in_place else None,
-        if_none_match=if_none_match,
+    stored = await store.copy(
+        source.key, target, attributes=attributes, if_match=source.etag, if_none_match=if_none_match
     )
+    if attributes is not None:
+        await keep_tags(store, target, attributes)
+    return stored
 
 
 async def _abort(store: ObjectStore, key: Key, upload_id: str) -> None:

@@ -123,6 +123,17 @@ class S3Client:
         answer = await self._exchange.perform(requests.head_object(key))
         return object_info(key, answer.headers, size_bytes=int(answer.headers.get("content-length", "0")))
 
+    async def tags(self, key: Key) -> str:
+        """Return an object's tags."""
+        self._guard(key)
+        return wire.parse_tags((await self._exchange.perform(requests.get_tags(key))).body)
+
+    async def keep_tags(self, key: Key, tags: str) -> None:
+        """Make sure of the tags of an object that was just copied or completed with them."""
+        self._guard(key)
+        if not (await self._exchange.endpoint()).is_aws:
+            await self._exchange.perform(requests.put_tags(key, tags))
+
     async def get(
         self,
         key: Key,

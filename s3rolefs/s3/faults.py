@@ -98,6 +98,16 @@ class FaultyStore:
         async with self._meeting("head", key):
             return await self._inner.head(key)
 
+    async def tags(self, key: Key) -> str:
+        """Return an object's tags, or meet a fault."""
+        async with self._meeting("tags", key):
+            return await self._inner.tags(key)
+
+    async def keep_tags(self, key: Key, tags: str) -> None:
+        """Make sure of an object's tags, or meet a fault."""
+        async with self._meeting("keep_tags", key):
+            await self._inner.keep_tags(key, tags)
+
     async def get(
         self,
         key: Key,

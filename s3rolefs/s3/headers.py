@@ -122,6 +122,7 @@ def object_info(key: Key, headers: Mapping[str, str], *, size_bytes: int) -> Obj
         },
         headers={name: headers[name] for name in PRESERVED if name in headers},
         asked_at_ns=parse_http_date(headers.get("date")),
+        tag_count=int(headers.get("x-amz-tagging-count") or 0),
     )
 
 

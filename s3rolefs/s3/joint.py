@@ -83,6 +83,16 @@ class JointStore:
         part = self._holding(key)
         return part.info(await part.store.head(part.into(key)))
 
+    async def tags(self, key: Key) -> str:
+        """Return an object's tags."""
+        part = self._holding(key)
+        return await part.store.tags(part.into(key))
+
+    async def keep_tags(self, key: Key, tags: str) -> None:
+        """Make sure of an object's tags."""
+        part = self._holding(key)
+        await part.store.keep_tags(part.into(key), tags)
+
     async def get(
         self,
         key: Key,

@@ -7,52 +7,28 @@ multipart object the second its upload began, ETags by md5, parts of at least 5 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 import trio
 
 from s3rolefs.clock import Clock, SystemClock
 from s3rolefs.errors import Reason, StoreError
-from s3rolefs.model import KIB, MIB, DeleteFailure, Key, ListPage, ObjectInfo, Stored, UploadedPart
-from s3rolefs.s3.headers import METADATA_PREFIX, PRESERVED, attribute_headers
-from s3rolefs.s3.store import BatchDeleteLimit, BlockFilled, Body, FileSpan, ObjectAttributes
+from s3rolefs.model import MIB, DeleteFailure, Key, ListPage, ObjectInfo, Stored, UploadedPart
+from s3rolefs.s3.headers import PRESERVED
+from s3rolefs.s3.holdings import HeldObject, HeldUpload, bytes_of, check_size, refusal
+from s3rolefs.s3.store import BatchDeleteLimit, BlockFilled, Body, ObjectAttributes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
 MIN_PART_SIZE_BYTES = 5 * MIB
 MAX_PART_NUMBER = 10_000
 MAX_PAGE_LENGTH = 1000
-MAX_KEY_BYTES = 1024
-MAX_METADATA_BYTES = 2 * KIB
 ARCHIVED_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Object:
-    """One version of one object."""
-
-    data: bytes
-    etag: str
-    last_modified_ns: int
-    storage_class: str
-    metadata: Mapping[str, str]
-    headers: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Upload:
-    """One multipart upload under way; `parts` holds ETag and bytes by number."""
-
-    key: Key
-    begun_ns: int
-    attributes: ObjectAttributes
-    parts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -65,8 +41,8 @@ class MemoryStore:
     def __init__(self, clock: Clock | None = None) -> None:
         self.counts: Counter[str] = Counter()
         self._clock = clock or SystemClock()
-        self._objects: dict[Key, _Object] = {}
-        self._uploads: dict[str, _Upload] = {}
+        self._objects: dict[Key, HeldObject] = {}
+        self._uploads: dict[str, HeldUpload] = {}
         self._uploads_begun = 0
 
     async def list_page(
@@ -108,6 +84,16 @@ class MemoryStore:
         async with self._verb("head"):
             return self._info(key, self._find(key))
 
+    async def tags(self, key: Key) -> str:
+        """Return an object's tags."""
+        async with self._verb("tags"):
+            return self._find(key).tags
+
+    async def keep_tags(self, key: Key, tags: str) -> None:
+        """Make sure of an object's tags: here they are never lost."""
+        async with self._verb("keep_tags"):
+            assert self._find(key).tags == tags
+
     async def get(
         self,
         key: Key,
@@ -145,7 +131,7 @@ class MemoryStore:
         """Store an object in one step."""
         async with self._verb("put"):
             self._check_target(key, if_match=if_match, if_none_match=if_none_match)
-            data = _bytes_of(body)
+            data = bytes_of(body)
             return self._store(key, data, hashlib.md5(data).hexdigest(), attributes)
 
     async def copy(
@@ -163,8 +149,10 @@ class MemoryStore:
             self._check_target(target, if_none_match=if_none_match)
             if attributes is None:
                 if source == target:
-                    raise _refusal("InvalidRequest", "a copy onto itself must change something", key=target)
+                    raise refusal("InvalidRequest", "a copy onto itself must change something", key=target)
                 attributes = ObjectAttributes(metadata=found.metadata, headers=found.headers)
+            headers = {"x-amz-tagging": found.tags, **attributes.headers}
+            attributes = ObjectAttributes(metadata=attributes.metadata, headers=headers)
             return self._store(target, found.data, hashlib.md5(found.data).hexdigest(), attributes)
 
     async def delete(self, key: Key) -> None:
@@ -184,16 +172,16 @@ class MemoryStore:
     async def create_multipart(self, key: Key, attributes: ObjectAttributes) -> str:
         """Begin a multipart upload and return its id."""
         async with self._verb("create_multipart"):
-            _check_size(key, attributes)
+            check_size(key, attributes)
             self._uploads_begun += 1
             upload_id = f"upload-{self._uploads_begun}"
-            self._uploads[upload_id] = _Upload(key=key, begun_ns=self._now_ns(), attributes=attributes)
+            self._uploads[upload_id] = HeldUpload(key=key, begun_ns=self._now_ns(), attributes=attributes)
             return upload_id
 
     async def upload_part(self, key: Key, upload_id: str, number: int, body: Body) -> UploadedPart:
         """Send one part."""
         async with self._verb("upload_part"):
-            return self._store_part(key, upload_id, number, _bytes_of(body))
+            return self._store_part(key, upload_id, number, bytes_of(body))
 
     async def upload_part_copy(
         self,
@@ -210,7 +198,7 @@ class MemoryStore:
         async with self._verb("upload_part_copy"):
             found = self._find(source, if_match=if_match, readable=True)
             if offset + length > len(found.data):
-                raise _refusal("InvalidRange", "the source is shorter than the range", key=source, status=416)
+                raise refusal("InvalidRange", "the source is shorter than the range", key=source, status=416)
             return self._store_part(key, upload_id, number, found.data[offset : offset + length])
 
     async def complete_multipart(
@@ -230,16 +218,16 @@ class MemoryStore:
             parts = sorted(parts, key=lambda part: part.number)
             numbers = [part.number for part in parts]
             if not numbers or len(set(numbers)) < len(numbers):
-                raise _refusal("InvalidPartOrder", "there must be parts, each of them once", key=key)
+                raise refusal("InvalidPartOrder", "there must be parts, each of them once", key=key)
             if any(upload.parts.get(part.number, ("",))[0] != part.etag for part in parts):
-                raise _refusal("InvalidPart", "a part was not sent, or was replaced", key=key)
+                raise refusal("InvalidPart", "a part was not sent, or was replaced", key=key)
             pieces = [upload.parts[number][1] for number in numbers]
             if any(len(piece) < MIN_PART_SIZE_BYTES for piece in pieces[:-1]):
-                raise _refusal("EntityTooSmall", "a part before the last is below 5 MiB", key=key)
+                raise refusal("EntityTooSmall", "a part before the last is below 5 MiB", key=key)
             data = b"".join(pieces)
             if len(data) != size_bytes:
                 message = f"the parts hold {len(data)} bytes, {size_bytes} were announced"
-                raise _refusal("InvalidRequest", message, key=key)
+                raise refusal("InvalidRequest", message, key=key)
             digest = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts)).hexdigest()
             etag = f"{digest}-{len(parts)}"
             del self._uploads[upload_id]
@@ -268,7 +256,7 @@ class MemoryStore:
     def _now_ns(self) -> int:
         return int(self._clock.wall_seconds()) * 1_000_000_000
 
-    def _find(self, key: Key, *, if_match: str | None = None, readable: bool = False) -> _Object:
+    def _find(self, key: Key, *, if_match: str | None = None, readable: bool = False) -> HeldObject:
         found = self._objects.get(key)
         if found is None:
             raise StoreError(Reason.NOT_FOUND, key=key, status=404, code="NoSuchKey")
@@ -284,7 +272,7 @@ class MemoryStore:
         if changed or (if_none_match and found is not None):
             raise StoreError(Reason.PRECONDITION, key=key, status=412, code="PreconditionFailed")
 
-    def _info(self, key: Key, found: _Object, *, listed: bool = False) -> ObjectInfo:
+    def _info(self, key: Key, found: HeldObject, *, listed: bool = False) -> ObjectInfo:
         return ObjectInfo(
             key=key,
             size_bytes=len(found.data),
@@ -294,25 +282,27 @@ class MemoryStore:
             metadata=None if listed else found.metadata,
             headers=None if listed else found.headers,
             asked_at_ns=self._now_ns(),
+            tag_count=0 if listed else len(parse_qsl(found.tags, keep_blank_values=True)),
         )
 
     def _store(
         self, key: Key, data: bytes, etag: str, attributes: ObjectAttributes, *, modified_ns: int = 0
     ) -> Stored:
-        _check_size(key, attributes)
+        check_size(key, attributes)
         now_ns = self._now_ns()
         headers = {"content-type": DEFAULT_CONTENT_TYPE, **attributes.headers}
-        self._objects[key] = _Object(
+        self._objects[key] = HeldObject(
             data=data,
             etag=etag,
             last_modified_ns=modified_ns or now_ns,
             storage_class=headers.get("x-amz-storage-class", "STANDARD"),
             metadata=dict(attributes.metadata),
             headers={name: headers[name] for name in PRESERVED if headers.get(name)},
+            tags=headers.get("x-amz-tagging", ""),
         )
         return Stored(etag=etag, last_modified_ns=now_ns)
 
-    def _upload(self, key: Key, upload_id: str) -> _Upload:
+    def _upload(self, key: Key, upload_id: str) -> HeldUpload:
         upload = self._uploads.get(upload_id)
         if upload is None or upload.key != key:
             raise StoreError(Reason.NO_SUCH_UPLOAD, key=key, status=404, code="NoSuchUpload")
@@ -321,29 +311,7 @@ class MemoryStore:
     def _store_part(self, key: Key, upload_id: str, number: int, data: bytes) -> UploadedPart:
         upload = self._upload(key, upload_id)
         if not 1 <= number <= MAX_PART_NUMBER:
-            raise _refusal("InvalidArgument", f"part number {number} is out of range", key=key)
+            raise refusal("InvalidArgument", f"part number {number} is out of range", key=key)
         etag = hashlib.md5(data).hexdigest()
         upload.parts[number] = (etag, data)
         return UploadedPart(number=number, etag=etag)
-
-
-def _refusal(code: str, message: str, *, key: str = "", status: int = 400) -> StoreError:
-    return StoreError(Reason.REFUSED, message, key=key, status=status, code=code)
-
-
-def _check_size(key: Key, attributes: ObjectAttributes) -> None:
-    if len(key.encode()) > MAX_KEY_BYTES:
-        raise StoreError(Reason.NAME_TOO_LONG, key=key, status=400, code="KeyTooLongError")
-    sent = attribute_headers(attributes).items()
-    metadata = [f"{name}{value}" for name, value in sent if name.startswith(METADATA_PREFIX)]
-    if sum(map(len, metadata)) > MAX_METADATA_BYTES + len(METADATA_PREFIX) * len(metadata):
-        raise StoreError(Reason.NO_SPACE, key=key, status=400, code="MetadataTooLarge")
-
-
-def _bytes_of(body: Body) -> bytes:
-    if not isinstance(body, FileSpan):
-        return bytes(body)
-    data = os.pread(body.fd, body.length, body.offset)
-    if len(data) != body.length:
-        raise OSError(f"a spool ended after {len(data)} of {body.length} bytes")
-    return data

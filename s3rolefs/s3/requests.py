@@ -16,7 +16,7 @@ from s3rolefs.errors import Reason, StoreError
 from s3rolefs.model import MIB
 from s3rolefs.s3.headers import attribute_headers
 from s3rolefs.s3.store import Body, FileSpan
-from s3rolefs.s3.wire import complete_document, delete_document
+from s3rolefs.s3.wire import complete_document, delete_document, tags_document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -187,13 +187,33 @@ def delete_object(key: str) -> Request:
 def delete_objects(keys: Sequence[str]) -> Request:
     """Build DeleteObjects, which requires Content-MD5."""
     body = delete_document(keys)
-    digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
     return Request(
         kind="DELETE_MANY",
         method="POST",
         key=keys[0],
         parameters={"delete": ""},
-        headers={"content-md5": digest, "content-type": "application/xml"},
+        headers=_headers_of_document(body),
+        body=body,
+    )
+
+
+def get_tags(key: str) -> Request:
+    """Build GetObjectTagging."""
+    return Request(
+        kind="GET_TAGS", method="GET", key=key, path="/" + quote_key(key), parameters={"tagging": ""}
+    )
+
+
+def put_tags(key: str, tags: str) -> Request:
+    """Build PutObjectTagging, which requires Content-MD5."""
+    body = tags_document(tags)
+    return Request(
+        kind="PUT_TAGS",
+        method="PUT",
+        key=key,
+        path="/" + quote_key(key),
+        parameters={"tagging": ""},
+        headers=_headers_of_document(body),
         body=body,
     )
 
@@ -288,3 +308,8 @@ def abort_upload(key: str, upload_id: str) -> Request:
         path="/" + quote_key(key),
         parameters={"uploadId": upload_id},
     )
+
+
+def _headers_of_document(body: bytes) -> dict[str, str]:
+    digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    return {"content-md5": digest, "content-type": "application/xml"}

@@ -73,6 +73,17 @@ class ObjectStore(Protocol):
         """Return an object's attributes; NOT_FOUND, ACCESS_DENIED (403 has no body), ARCHIVED never."""
         ...
 
+    async def tags(self, key: Key) -> str:
+        """Return an object's tags in the form of x-amz-tagging (a query string), "" for none."""
+        ...
+
+    async def keep_tags(self, key: Key, tags: str) -> None:
+        """Make sure of the tags of an object that was just copied or completed with x-amz-tagging.
+
+        A request only where the service may have lost them (radosgw 16 does).
+        """
+        ...
+
     async def get(
         self,
         key: Key,

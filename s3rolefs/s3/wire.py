@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_plus
+from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
@@ -141,6 +141,22 @@ def delete_document(keys: Iterable[str]) -> bytes:
     """Return the body of DeleteObjects; the keys must be `fit_for_xml`."""
     items = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in keys)
     return f'<Delete xmlns="{NAMESPACE}"><Quiet>true</Quiet>{items}</Delete>'.encode()
+
+
+def parse_tags(body: bytes) -> str:
+    """Return the tags in an answer of GetObjectTagging, in the form of x-amz-tagging."""
+    found = _document(body, "Tagging").iterfind("{*}TagSet/{*}Tag")
+    pairs = [(_text(tag, "Key"), _text(tag, "Value")) for tag in found]
+    return urlencode(pairs, quote_via=quote, safe="")
+
+
+def tags_document(tags: str) -> bytes:
+    """Return the body of PutObjectTagging from tags in the form of x-amz-tagging."""
+    items = "".join(
+        f"<Tag><Key>{escape(key)}</Key><Value>{escape(value)}</Value></Tag>"
+        for key, value in parse_qsl(tags, keep_blank_values=True)
+    )
+    return f'<Tagging xmlns="{NAMESPACE}"><TagSet>{items}</TagSet></Tagging>'.encode()
 
 
 def fit_for_xml(text: str) -> bool:

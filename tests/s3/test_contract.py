@@ -384,6 +384,53 @@ class TestCopy:
         assert (await store.head(Key("b"))).size_bytes == 0
 
 
+TAGGED = Key("tagged")
+TAGS = "a=b&c%20d=e%2B%3D&empty="
+
+
+class TestTags:
+    async def test_an_object_without_tags(self, store: ObjectStore):
+        await store.put(TAGGED, b"x", PLAIN)
+        assert (await store.head(TAGGED)).tag_count == 0
+        assert await store.tags(TAGGED) == ""
+
+    async def test_they_are_put_with_the_object_and_told(self, store: ObjectStore):
+        await store.put(TAGGED, b"x", tagged({}))
+        assert (await store.head(TAGGED)).tag_count == 3
+        assert sorted((await store.tags(TAGGED)).split("&")) == sorted(TAGS.split("&"))
+
+    async def test_they_are_kept_when_a_copy_replaces_the_metadata(self, store: ObjectStore):
+        await store.put(TAGGED, b"x", tagged({"old": "1"}))
+        await store.copy(TAGGED, TAGGED, attributes=tagged({"new": "1"}))
+        await store.keep_tags(TAGGED, TAGS)
+        found = await store.head(TAGGED)
+        assert (found.tag_count, found.metadata) == (3, {"new": "1"})
+        assert sorted((await store.tags(TAGGED)).split("&")) == sorted(TAGS.split("&"))
+
+    async def test_they_are_given_to_an_upload_in_parts(self, store: ObjectStore):
+        upload_id = await store.create_multipart(TAGGED, tagged({}))
+        part = await store.upload_part(TAGGED, upload_id, 1, b"x")
+        stored = await store.complete_multipart(TAGGED, upload_id, [part], size_bytes=1)
+        await store.keep_tags(TAGGED, TAGS)
+        found = await store.head(TAGGED)
+        assert (found.tag_count, found.etag) == (3, stored.etag)
+        assert sorted((await store.tags(TAGGED)).split("&")) == sorted(TAGS.split("&"))
+
+    async def test_a_plain_copy_has_them(self, store: ObjectStore):
+        await store.put(TAGGED, b"x", tagged({}))
+        await store.copy(TAGGED, Key("copy"))
+        assert sorted((await store.tags(Key("copy"))).split("&")) == sorted(TAGS.split("&"))
+
+    async def test_of_what_is_not_there(self, store: ObjectStore):
+        with pytest.raises(StoreError) as caught:
+            await store.tags(TAGGED)
+        assert caught.value.reason is Reason.NOT_FOUND
+
+
+def tagged(metadata: dict[str, str]) -> ObjectAttributes:
+    return ObjectAttributes(metadata=metadata, headers={"x-amz-tagging": TAGS})
+
+
 class TestDelete:
     async def test_one(self, store: ObjectStore):
         await put(store, "a", "b")

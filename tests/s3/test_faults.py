@@ -37,6 +37,8 @@ async def _call(store: ObjectStore, verb: str, upload_id: str) -> Any:
         "head": lambda: store.head(KEY),
         "get": lambda: store.get(KEY, [memoryview(bytearray(4))]),
         "put": lambda: store.put(KEY, b"new", PLAIN),
+        "tags": lambda: store.tags(KEY),
+        "keep_tags": lambda: store.keep_tags(KEY, ""),
         "copy": lambda: store.copy(KEY, Key("c")),
         "delete": lambda: store.delete(KEY),
         "delete_many": lambda: store.delete_many([KEY]),
