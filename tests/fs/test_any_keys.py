@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import directories
 from s3rolefs.model import Key
 from s3rolefs.s3.memory import MemoryStore
@@ -82,3 +84,92 @@ def test_every_key_is_listed_read_and_removed_under_its_one_path(loop, key_set, 
         loop.run(partial(shown_and_removed, key_set, page_keys))
     finally:
         directories._PAGE_KEYS = before
+
+
+# What an object beside a directory, and what a marker holds, go through when two clients are at work.
+FEW = ["a", "a/", "a/b", "a/b/", "a/b/c", "a-", "a//", "a//b", ".."]
+PLACES = ["a", "a-", "‛object=a", "a/b", "a/‛object=b", "a/‛object=", "a/b/c", "‛name=..", "a/‛name=/b"]
+ACTIONS = ["put", "put_empty", "delete", "write", "create", "unlink", "rmdir", "mkdir", "rename"]
+histories = st.lists(
+    st.tuples(st.sampled_from(ACTIONS), st.integers(0, 100), st.integers(0, 100)), min_size=1, max_size=15
+)
+
+
+async def stored(store):
+    page = await store.list_page("", delimiter="")
+    found = {}
+    for info in page.objects:
+        content = bytearray(info.size_bytes)
+        if content:
+            await store.get(info.key, [memoryview(content)])
+        found[info.key] = bytes(content)
+    return found
+
+
+async def model(store):
+    """Return what a mount has to show of the bucket: (content by path of every file, directories)."""
+    keys = await stored(store)
+    paths = {"/".join(path): key for path, key in tree(set(keys)).items()}
+    files = {path: keys[key] for path, key in paths.items() if keys[key] or not key.endswith("/")}
+    above = {"/".join(path.split("/")[:depth]) for path in paths for depth in range(1, path.count("/") + 1)}
+    return files, above
+
+
+async def compare(mount, store):
+    files, found = await walked(mount)
+    assert (files, set(found)) == await model(store)
+    assert len(found) == len(set(found))
+
+
+async def act(mount, store, action, first, second):
+    if second % 2:  # else what is done next has to ask for itself
+        await compare(mount, store)
+    files, above = await model(store)
+    key, path = FEW[first % len(FEW)], PLACES[first % len(PLACES)]
+    some = sorted(files)[first % len(files)] if files else None
+    parent = path.rpartition("/")[0]
+    if action in ("put", "put_empty"):
+        await store.put(Key(key), b"" if action == "put_empty" else f"{second}".encode(), ObjectAttributes())
+    elif action == "delete":
+        await store.delete(Key(key))
+    elif action == "write" and some:
+        await mount.write(some, b"written")
+    elif action == "create" and (not parent or parent in above) and path not in above:
+        await mount.write(path, b"made")
+        assert await mount.read(path) == b"made"
+    elif action == "unlink" and some:
+        await mount.unlink(some)
+        assert not (await mount.exists(some) and not await mount.is_directory(some))
+    elif action == "rmdir" and above:
+        directory = sorted(above)[first % len(above)]
+        if any(other.startswith(directory + "/") for other in {*files, *above}):
+            with pytest.raises(FileSystemError) as failure:
+                await mount.rmdir(directory)
+            assert failure.value.reason is Reason.NOT_EMPTY
+        else:
+            await mount.rmdir(directory)
+    elif action == "mkdir" and path not in {*files, *above} and "object=" not in path:
+        if not parent or parent in above:
+            await mount.mkdir(path)
+    elif action == "rename" and some and not some.endswith("="):
+        target = PLACES[second % len(PLACES)]
+        if target not in above and target.rpartition("/")[0] in {"", *above} and not target.endswith("="):
+            await mount.rename(some, target)
+            assert await mount.read(target) == files[some]
+    if action in ("put", "put_empty", "delete"):
+        await trio.sleep(11)  # what others do is seen once the metadata is old
+
+
+async def lived(history):
+    store = MemoryStore(TrioClock())
+    with tempfile.TemporaryDirectory() as spool:
+        async with mounted(store, Path(spool)) as mount:
+            for action, first, second in history:
+                await act(mount, store, action, first, second)
+            await compare(mount, store)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(history=histories)
+def test_two_clients_and_objects_beside_directories(loop, history):
+    loop.run(partial(lived, history))

@@ -130,6 +130,18 @@ async def test_an_object_beside_a_directory_of_its_name(mount, bucket, autojump_
     assert not await mount.exists("a")
 
 
+async def test_a_directory_keeps_its_name_when_nobody_knows_it_any_more(mount, bucket, autojump_clock):
+    await bucket.put("a", b"object")
+    file = await mount.find("a")
+    await bucket.put("a/f", b"file")
+    await trio.sleep(11)
+    directory = await mount.find("a")
+    assert await mount.find("‛object=a") is file
+    mount.names.forget(directory.number, directory.lookups)
+    assert mount.names._core.table.find(directory.number) is None
+    assert await mount.is_directory("a")
+
+
 async def test_who_makes_an_object_beside_a_directory_gets_that_directory(mount, bucket):
     await mount.write("‛object=a", b"x")
     assert sorted(await mount.list()) == ["a", "‛object=a"]
