@@ -28,7 +28,8 @@ class Decoder:
     def attributes(self, info: ObjectInfo | None, *, directory: bool) -> Attributes:
         """Return the attributes of a directory (None: it has no marker) or of what is none."""
         if info is not None and info.metadata:
-            self._tell(info, directory=directory)
+            # What a marker holds is a file with the marker's metadata.
+            self._tell(info, directory=directory or info.key.endswith("/"))
         if directory:
             return attributes.of_directory(info, self._files, default_time_ns=self._default_time_ns)
         assert info is not None

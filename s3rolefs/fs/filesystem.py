@@ -141,6 +141,6 @@ class FileSystem:
         inode = self._core.table.add(
             parent, last, kept.attributes, info=None, checked_at_seconds=float("-inf")
         )
-        inode.beside = last == names.CONTENT
+        inode.beside = True  # nobody has asked yet whether there is a directory
         inode.version = kept.base_version()
         return inode

@@ -76,7 +76,7 @@ async def shown_and_removed(key_set, page_keys):
     assert (await store.list_page("", delimiter="")).objects == ()
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(key_set=key_sets, page_keys=st.integers(1, 4))
 def test_every_key_is_listed_read_and_removed_under_its_one_path(loop, key_set, page_keys):
     before = directories._PAGE_KEYS
@@ -169,7 +169,7 @@ async def lived(history):
             await compare(mount, store)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(history=histories)
 def test_two_clients_and_objects_beside_directories(loop, history):
     loop.run(partial(lived, history))

@@ -72,7 +72,7 @@ def resolved(path):
     return key
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(keys, st.booleans())
 def test_every_key_is_found_again_by_its_path(key, beside):
     path = names.path(key, beside=beside)
@@ -85,7 +85,7 @@ def test_every_key_is_found_again_by_its_path(key, beside):
         assert names.decoded(names.encoded(name)) == name
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(file_names)
 def test_every_file_name_is_the_name_of_its_key(name):
     form, text = names.read(names.decoded(name))
@@ -94,7 +94,7 @@ def test_every_file_name_is_the_name_of_its_key(name):
     assert names.encoded(names.spell(Step(kind, text), beside=form is Form.OBJECT)) == name
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.sets(keys, max_size=12))
 def test_no_two_keys_share_a_path_and_no_file_is_a_directory(keys):
     paths = tree(keys)

@@ -179,6 +179,40 @@ async def test_the_next_mount_shows_and_sends_what_was_left(faults, spool, bucke
     assert list(spool.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        (f"‛part={'n' * 240}/{'n' * 60}", "n" * 300),
+        ("caf\udce9", "caf‛E9"),
+        ("‛object=", "d/"),
+        ("‛object=a", "a"),
+    ],
+)
+async def test_the_next_mount_sends_what_was_left_under_odd_names(
+    faults, spool, bucket, autojump_clock, path, key
+):
+    path, key = (f"d/{path}", key) if key == "d/" else (path, key)
+    await bucket.put("d/f")
+    await bucket.put("a/f")
+    async with mounted(faults, spool) as mount:
+        if path.startswith("‛part"):
+            await mount.mkdir(path.partition("/")[0])
+        faults.plan(Fault(verb="put", times=None, reason=Reason.UNREACHABLE))
+        with pytest.raises(FileSystemError):
+            await mount.write(path, b"content")
+    async with mounted(faults, spool) as mount:
+        assert await mount.is_directory("a")
+        assert await mount.read(path) == b"content"
+        above, _, name = path.rpartition("/")
+        assert name in await mount.list(above)
+        faults.plan()
+        await trio.sleep(61)
+        assert await bucket.get(key) == b"content"
+        assert mount.filesystem.unsent() == []
+        assert await mount.read(path) == b"content"
+        assert name in await mount.list(above)
+
+
 async def test_the_next_mount_sends_edits_of_large_objects_with_all_that_belongs_to_them(
     faults, spool, bucket, autojump_clock
 ):
