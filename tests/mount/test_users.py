@@ -71,6 +71,31 @@ def test_a_user_mounts_uses_and_unmounts(users_place, user, bucket):
     assert has_ended(pid)
 
 
+def test_objects_of_others_stay_theirs(users_place, user, bucket, radosgw_s3):
+    for key, mode in (("shared", "33206"), ("secret", "33152")):
+        metadata = {"mode": mode, "uid": "0", "gid": "0"}
+        radosgw_s3.put_object(Bucket=bucket, Key=key, Body=b"x", Metadata=metadata)
+    mount(user, users_place, f"s3://{bucket}", file_mode="0600")
+
+    ids = f"--reuid={USER}", f"--regid={USER}", "--clear-groups"  # none of the rights that as_user leaves
+
+    def attempt(script):
+        done = run("setpriv", *ids, "sh", "-c", script, cwd="/", check=False)
+        return done.returncode == 0, done.stderr
+
+    folder = users_place.directory
+    assert attempt(f"echo more >> {folder}/shared")[0]
+    for script in (f"chmod 666 {folder}/secret", f"chown {USER} {folder}/shared"):
+        assert "Operation not permitted" in attempt(script)[1]
+    assert "Permission denied" in attempt(f"cat {folder}/secret")[1]
+    assert attempt(f"touch {folder}/mine; mkfifo {folder}/pipe; chmod 600 {folder}/mine")[0]
+    assert "Operation not permitted" in attempt(f"chown 0 {folder}/mine")[1]
+    metadata = radosgw_s3.head_object(Bucket=bucket, Key="mine")["Metadata"]
+    assert (metadata["uid"], metadata["mode"]) == (str(USER), str(0o100600))
+    kept = radosgw_s3.head_object(Bucket=bucket, Key="shared")["Metadata"]
+    assert (kept["uid"], kept["mode"]) == ("0", "33206")
+
+
 def test_sigterm_unmounts_through_fusermount3(users_place, user, bucket):
     pid = mount(user, users_place, f"s3://{bucket}")["pid"]
     os.kill(pid, signal.SIGTERM)
