@@ -13,7 +13,9 @@ from datetime import timedelta
 
 import pytest
 
+from s3rolefs.errors import UserError
 from s3rolefs.mounting import mounttable
+from s3rolefs.mounting.options import parse_mount
 from s3rolefs.mounting.optiontable import OPTIONS
 from tests.bed.mounts import PROGRAM, run
 from tests.bed.oidc import Provider, TokenJudge
@@ -75,11 +77,9 @@ WRONG = [
     ("source_identity", "a b", {"role_arn": ROLE}, "source_identity=a b must be 2 to 64"),
     ("mfa_serial", "me", {"role_arn": ROLE}, "mfa_serial=me must be the ARN of a device"),
     ("mfa_process", "code", {"role_arn": ROLE}, "mfa_process= is of use only together with mfa_serial="),
-    ("profile", "wrok", {}, "The profile wrok does not exist in {folder}/config and"),
-    ("profile", "wrok", {}, "did you mean work?"),
+    ("profile", "wrok", {}, "in {folder}/config and {folder}/credentials-of-nobody: did you mean work?"),
     ("profile", "nobody", {}, "correct the name, or write them there"),
     ("profile", "one", {}, "The profiles one → two → one name each other as source in a circle"),
-    ("source_profile", "wrok", {"role_arn": ROLE}, "did you mean work?"),
     ("source_profile", "work", {}, "source_profile=work is of use only together with role_arn="),
     ("credential_source", "Ec2Instance", {}, "must be Environment, Ec2InstanceMetadata or EcsContainer"),
     ("credential_source", "EcsContainer", {}, "needs AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or"),
@@ -155,10 +155,11 @@ def test_no_option_is_left_out():
     assert names(with_value=False) == {row[0] for row in WRONG}
 
 
-@pytest.mark.parametrize("option", sorted(names(with_value=True)))
-def test_an_empty_value_is_refused(place, option):
-    sentence = refusal(place, "s3://bucket", **{option: ""})
-    assert f"{option}= is empty: give it a value or leave it out" in sentence
+def test_an_empty_value_is_refused(place):
+    assert "role_arn= is empty: give it a value or leave it out" in refusal(place, "s3://bucket", role_arn="")
+    for option in names(with_value=True):
+        with pytest.raises(UserError, match=f"{option}= is empty"):
+            parse_mount("s3://bucket", str(place.directory), [f"{option}="])
 
 
 @pytest.fixture(scope="module")
