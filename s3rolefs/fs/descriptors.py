@@ -45,7 +45,8 @@ class Descriptors:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._open_files: dict[FileHandle, _OpenFile] = {}
-        self._open_directories: dict[FileHandle, DirectoryView] = {}
+        self._open_directories: dict[FileHandle, Inode] = {}
+        self._views: dict[FileHandle, DirectoryView] = {}
         self._last_handle = 0
 
     async def create(
@@ -151,17 +152,17 @@ class Descriptors:
         self._core.table.drop_if_unused(inode)
 
     def opendir(self, number: InodeNumber) -> FileHandle:
-        """Freeze a view of a directory."""
+        """Open a directory; what is in it is asked when its first entry is read."""
         handle = self._next_handle()
-        self._open_directories[handle] = DirectoryView(self._core.directories, self._core.directory(number))
+        self._open_directories[handle] = self._core.directory(number)
         return handle
 
     async def entry(self, handle: FileHandle, place: int) -> tuple[DirectoryEntry, int] | None:
         """Return the entry at `place` and the place behind it, None at the end."""
-        view = self._open_directories[handle]
-        if place == 0 and view.is_begun:  # rewinddir(3): the directory as it is now
-            view = DirectoryView(self._core.directories, view.directory)
-            self._open_directories[handle] = view
+        view = self._views.get(handle)
+        if view is None or place == 0:  # also after rewinddir(3): the directory as it is now
+            view = DirectoryView(self._core.directories, self._open_directories[handle])
+            self._views[handle] = view
         while True:
             entry = await view.entry(place)
             place += 1
@@ -172,7 +173,7 @@ class Descriptors:
 
     def dots(self, handle: FileHandle) -> tuple[InodeNumber, InodeNumber]:
         """Return the numbers of an open directory and of the one above it."""
-        directory = self._open_directories[handle].directory
+        directory = self._open_directories[handle]
         return directory.number, (directory.parent or directory).number
 
     def promise(self, number: InodeNumber) -> None:
@@ -181,7 +182,7 @@ class Descriptors:
 
     def listed(self, handle: FileHandle, entry: DirectoryEntry) -> Inode | InodeNumber:
         """Return an entry's inode when its attributes are known, else the number it will have."""
-        view = self._open_directories[handle]
+        view = self._views[handle]
         known = view.directory.children.get(entry.step)
         if known is not None and self._core.tree.is_fresh(known):
             return known
@@ -199,8 +200,9 @@ class Descriptors:
         return self._core.table.number_for(view.directory, entry.step)
 
     def releasedir(self, handle: FileHandle) -> None:
-        """Drop a view."""
+        """Close a directory."""
         del self._open_directories[handle]
+        self._views.pop(handle, None)
 
     async def _commit_if_still_empty(self, inode: Inode) -> None:
         await trio.sleep(EMPTY_COMMIT_DELAY_SECONDS)

@@ -59,7 +59,6 @@ class DirectoryView:
         self._coming = Listing(began_at_seconds=self.began_at_seconds)
         self._changes = directories.metadata.follow(self._prefix)
         self._pages = 0
-        self.is_begun = False
         self._complete = False
         self._loading = trio.Lock()
         # What exists only here; the rest comes from S3.
@@ -74,7 +73,6 @@ class DirectoryView:
 
     async def entry(self, place: int) -> DirectoryEntry | None:
         """Return the entry at `place` (from 0), None at the end."""
-        self.is_begun = True
         while place >= len(self._entries) and not self._complete:
             await self._load(at_most=place)
         if not self._complete and place == len(self._entries) - _PAGE_KEYS // 2:

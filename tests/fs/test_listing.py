@@ -303,6 +303,13 @@ async def test_rewinding_shows_the_directory_as_it_is_now(mount, bucket):
     assert await rest(mount, handle, 0) == ["a", "b"]
 
 
+async def test_the_first_entry_read_shows_what_was_made_after_the_opening(mount, bucket):
+    await bucket.put("a")
+    handle = await view(mount)
+    await mount.write("b", b"x")
+    assert await rest(mount, handle, 0) == ["a", "b"]
+
+
 async def test_a_removal_while_a_look_up_is_on_its_way_wins(mount, bucket, faults, autojump_clock):
     await bucket.put("f", b"x")
     await mount.find("f")
