@@ -78,7 +78,7 @@ class Core:
         )
         self.directories = Directories(store, self.metadata, self.table, background)
         self.committer = Committer(store, self.blocks, self.metadata, self.table, background, clock, folder)
-        self.mover = Mover(store, self.metadata, self.table, self.directories, self.committer, clock)
+        self.mover = Mover(store, self.metadata, self.table, self.directories, self.committer, clock, folder)
 
     def directory(self, number: InodeNumber) -> Inode:
         """Return a known directory; NOT_DIRECTORY, STALE."""

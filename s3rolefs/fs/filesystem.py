@@ -22,11 +22,12 @@ from s3rolefs.fs.namespace import Namespace
 from s3rolefs.fs.unsent import KeptVersion, Unsent, UnsentFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from s3rolefs.clock import Clock
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.inodes import Inode
+    from s3rolefs.fs.names import Step
     from s3rolefs.s3.store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class FileSystem:
             self.descriptors = Descriptors(self._core)
             self.extended = ExtendedAttributes(self._core)
             self._take_over_unsent()
+            nursery.start_soon(self._finish_moves)
             task_status.started()
             await trio.sleep_forever()
 
@@ -125,18 +127,8 @@ class FileSystem:
     def _inode_for(self, kept: KeptVersion) -> Inode | None:
         """Make the inode of a kept version and those above it; None: another one has its place."""
         *directories, last = names.steps(kept.key[len(self._prefix) :])
-        parent = self._core.table.root
-        if self._directories and (not directories or directories[0].text not in self._directories):
-            return None  # the map no longer has it
-        for directory in directories:
-            parent = parent.children.get(directory) or self._core.table.add(
-                parent,
-                directory,
-                attributes.of_directory(None, self.files, default_time_ns=self._core.mounted_at_ns),
-                info=None,
-                checked_at_seconds=float("-inf"),
-            )
-        if last in parent.children or not parent.is_directory:
+        parent = self._directory_for(directories)
+        if parent is None or last in parent.children:
             return None
         inode = self._core.table.add(
             parent, last, kept.attributes, info=None, checked_at_seconds=float("-inf")
@@ -144,3 +136,42 @@ class FileSystem:
         inode.beside = True  # nobody has asked yet whether there is a directory
         inode.version = kept.base_version()
         return inode
+
+    def _directory_for(self, steps: Sequence[Step]) -> Inode | None:
+        """Make the inodes on the way to a directory; None: the map no longer has it, or it is a file."""
+        parent = self._core.table.root
+        if self._directories and (not steps or steps[0].text not in self._directories):
+            return None
+        for step in steps:
+            parent = parent.children.get(step) or self._core.table.add(
+                parent,
+                step,
+                attributes.of_directory(None, self.files, default_time_ns=self._core.mounted_at_ns),
+                info=None,
+                checked_at_seconds=float("-inf"),
+            )
+        return parent if parent.is_directory else None
+
+    async def _finish_moves(self) -> None:
+        """Say which moves of directories earlier mounts broke off, and finish them."""
+        for record in self._folder.moves():
+            old, new = (self._core.table.path_of(prefix[:-1]) for prefix in (record.old, record.new))
+            copied = f"{len(record.copies)} of {record.objects} files were copied"
+            begun = "and their removal was begun" if record.removing else "and none was removed"
+            directory = self._directory_for(names.steps(record.old[len(self._prefix) :])[:-1])
+            able = directory is not None and not self.files.read_only
+            then = "it is finished now" if able else "a mount that may write finishes it"
+            log.warning(
+                "the move of %s to %s was broken off when its mount ended: %s, %s; %s",
+                *(old, new, copied, begun, then),
+            )
+            if directory is None or not able:
+                continue
+            try:
+                async with self._core.tree_lock.moving(directory):
+                    await self._core.mover.finish(record, directory)
+            except FileSystemError as error:
+                log.error(
+                    "the move of %s to %s could not be finished, the next mount tries again: %s",
+                    *(old, new, error),
+                )

@@ -1,6 +1,7 @@
 """Rename: server-side copies, then deletes. Nothing is ever at neither place.
 
-An interrupted rename of a directory leaves every file complete at the old place, and some at both.
+A rename of a directory that fails while copying takes the copies back; one that the end of its mount breaks
+off leaves every file complete at one place at least, and a record with which the next mount finishes it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from s3rolefs.clock import Clock
     from s3rolefs.fs.commit import Committer
     from s3rolefs.fs.directories import Directories
+    from s3rolefs.fs.moverecord import MoveRecord
     from s3rolefs.fs.names import Step
+    from s3rolefs.fs.unsent import UnsentFolder
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class Mover:
         directories: Directories,
         committer: Committer,
         clock: Clock,
+        folder: UnsentFolder,
     ) -> None:
         self._store = store
         self._metadata = metadata
@@ -49,6 +53,7 @@ class Mover:
         self._directories = directories
         self._committer = committer
         self._clock = clock
+        self._folder = folder
 
     async def move_file(self, inode: Inode, parent: Inode, step: Step, *, overwrite: bool) -> None:
         """Give a file another name; the caller holds its lock and has saved an open target's bytes."""
@@ -99,6 +104,7 @@ class Mover:
         if page.objects and not overwrite:
             raise FileSystemError(Reason.EXISTS)
         objects = await self._objects_below(old_prefix)
+        record = self._folder.begin_move(old_prefix, new_prefix, len(objects))
         begun: list[Key] = []
         copied: dict[Key, Stored] = {}
 
@@ -106,6 +112,7 @@ class Mover:
             target = Key(new_prefix + info.key[len(old_prefix) :])
             begun.append(target)
             copied[target] = await self._copy(info, target)
+            record.copied(info.key[len(old_prefix) :], info.etag, copied[target].etag)
 
         try:
             await for_each(objects, copy, limit=_COPIES_AT_ONCE)
@@ -119,10 +126,12 @@ class Mover:
             self._doubt(parent, step)
             there_before = {info.key for info in page.objects}
             await self._take_back([key for key in begun if key not in there_before])
+            record.end()
             if error.reason is Reason.PRECONDITION:
                 raise FileSystemError(Reason.STALE, "an object was changed meanwhile") from error
             raise
         self._point_below(inode, old_prefix, new_prefix, copied)
+        record.begin_removing()
         try:
             await self._directories.stay_without(inode)
             await self._delete([info.key for info in objects])
@@ -130,11 +139,68 @@ class Mover:
             log.error("%s was copied to %s, but not all of it was removed", old_prefix, new_prefix)
             self._forget_below(inode, parent, step)
             self._doubt(parent, step)
+            record.end()
             raise
+        record.end()
         self._forget_below(inode, parent, step)
         self._metadata.changed(*self._table.place_of(inode), NOTHING)
         self._metadata.changed(*self._table.place(parent, step), DIRECTORY)
         self._table.move(inode, parent, step)
+
+    async def finish(self, record: MoveRecord, inode: Inode) -> None:
+        """Finish the move of a directory that the end of its mount broke off; the caller keeps everybody out.
+
+        Nothing is replaced that is not a copy made by this move, and nothing removed without its
+        equal at the new place: what somebody else changed meanwhile stays where it is.
+        """
+        old_path, new_path = (self._table.path_of(prefix[:-1]) for prefix in (record.old, record.new))
+        for child in self._table.unsent_below(inode):
+            async with child.lock:
+                await self._committer.commit(child)
+        objects = await self._objects_below(record.old)
+        there = {info.key: info for info in await self._objects_below(record.new)}
+        missing: list[ObjectInfo] = []
+        contested: list[ObjectInfo] = []
+        for info in objects:
+            name = info.key[len(record.old) :]
+            found = there.get(Key(record.new + name))
+            source_etag, copy_etag = record.copies.get(name, (info.etag, info.etag))
+            if found is None or (found.etag == copy_etag and info.etag != source_etag):
+                missing.append(info)  # not copied yet, or changed at the old place since
+            elif found.etag != copy_etag or found.size_bytes != info.size_bytes:
+                contested.append(info)
+
+        async def copy(info: ObjectInfo) -> None:
+            name = info.key[len(record.old) :]
+            stored = await self._copy(info, Key(record.new + name))
+            record.copied(name, info.etag, stored.etag)
+
+        await for_each(missing, copy, limit=_COPIES_AT_ONCE)
+        record.begin_removing()
+        if not contested:
+            await self._directories.stay_without(inode)
+        left = {info.key for info in contested}
+        await self._delete([info.key for info in objects if info.key not in left])
+        record.end()
+        for known in self._table.below(inode):
+            known.checked_at_seconds = float("-inf")
+        self._metadata.forget_below(record.old)
+        self._metadata.forget_below(record.new)
+        above, _, last = record.new[:-1].rpartition("/")
+        self._metadata.changed(f"{above}/" if above else "", last, DIRECTORY)
+        if contested:
+            log.error(
+                "%d files stay in %s, because somebody else has put others in their places in %s: %s",
+                len(contested),
+                old_path,
+                new_path,
+                ", ".join(self._table.path_of(info.key) for info in contested[:10]),
+            )
+        else:
+            self._directories.gone(inode)
+        log.warning(
+            "the move of %s to %s is finished: %d files were copied now", old_path, new_path, len(missing)
+        )
 
     def _point_below(
         self, directory: Inode, old_prefix: str, new_prefix: str, copied: dict[Key, Stored]

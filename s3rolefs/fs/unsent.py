@@ -2,7 +2,8 @@
 
 Each mount owns one folder below `spool_dir`, marked by a lock that the kernel frees when the process
 ends, however it ends. The next mount of the same source takes over the folders nobody locks. A kept
-version is two files: `<id>.data` (its bytes, sparse) and `<id>.json` (where they belong).
+version is two files: `<id>.data` (its bytes, sparse) and `<id>.json` (where they belong); `<id>.move` is the
+record of a directory's move.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from s3rolefs.cache.blocks import ObjectVersion
 from s3rolefs.errors import SystemFailure
 from s3rolefs.fs.attributes import Attributes
+from s3rolefs.fs.moverecord import MoveRecord
 from s3rolefs.model import Key
 
 if TYPE_CHECKING:
@@ -141,11 +143,23 @@ class UnsentFolder:
                 data.rename(self.path / data.name)
                 description.rename(self.path / description.name)
                 yield description.stem, kept
+            for record in folder.glob("*.move"):
+                record.rename(self.path / record.name)
             left = [entry.name for entry in folder.iterdir() if entry.name != "lock"]
             if not left:
                 (folder / "lock").unlink()
                 folder.rmdir()
             os.close(lock)
+
+    def begin_move(self, old: str, new: str, objects: int) -> MoveRecord:
+        """Begin the record of a directory's move."""
+        self.restore()
+        return MoveRecord.begin(self.path / f"{self.new_name()}.move", old, new, objects)
+
+    def moves(self) -> list[MoveRecord]:
+        """Return the moves that were under way when earlier mounts ended, once they are inherited."""
+        records = (MoveRecord.read(path) for path in sorted(self.path.glob("*.move")))
+        return [record for record in records if record is not None]
 
     def close(self) -> None:
         """Free the folder; an empty one is removed."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from s3rolefs.fuse import kernel
 from s3rolefs.mounting import mounttable
+from tests.bed.patience import wait_until
 from tests.bed.radosgw import REGION, Keys, RadosGateway
 
 if TYPE_CHECKING:
@@ -105,6 +106,21 @@ class Place:
             yield found
         finally:
             self.clear(found.pid if found else None)
+
+    @contextmanager
+    def logged(self, source: str, log: Path, **options: object) -> Iterator[Mounted]:
+        """Mount until the block ends, with the log added to a file."""
+        before = log.read_text() if log.exists() else ""
+        with log.open("ab") as stderr:
+            command = [*self.command(source, **options), "--foreground"]
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
+        try:
+            wait_until(lambda: "is mounted on" in log.read_text().removeprefix(before), LIMIT_SECONDS)
+            yield self.find()
+        finally:
+            self.clear()
+            process.kill()
+            process.wait()
 
     def clear(self, pid: int | None = None) -> None:
         """Leave nothing mounted here and no process behind it, whatever happened."""

@@ -4,8 +4,10 @@ import pytest
 import trio
 
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.unsent import UnsentFolder
 from s3rolefs.model import MIB
 from s3rolefs.s3.faults import Fault
+from tests.fs.mounted import mounted
 
 
 async def failing(work, *arguments, **named):
@@ -191,6 +193,150 @@ async def test_an_interrupted_move_of_a_directory_leaves_everything_at_the_old_p
     faults.plan()
     await mount.rename("d", "e")
     assert len(await mount.list("e")) == 20
+
+
+async def broken_off(store, spool, *, after_seconds):
+    """Begin to move d to e on a mount that ends in the middle of it, as a killed process does."""
+    async with mounted(store, spool) as mount, trio.open_nursery() as nursery:
+        nursery.start_soon(mount.rename, "d", "e")
+        await trio.sleep(after_seconds)
+        nursery.cancel_scope.cancel()
+
+
+async def fill(bucket, count=100):
+    for number in range(count):
+        await bucket.put(f"d/{number:03}", b"%d" % number, metadata={"mode": str(0o100600)})
+
+
+async def at(bucket, prefix):
+    return [key for key in await bucket.keys() if key.startswith(prefix) and key != prefix]
+
+
+async def finished(mount):
+    """Wait for the end of what an earlier mount began."""
+    await trio.sleep(0.1)
+    async with mount.names._core.tree_lock.moving(mount.names._core.table.root):
+        pass
+
+
+@pytest.mark.parametrize("after_seconds", [1.5, 2.5, 3.5, 4.5])
+async def test_the_next_mount_finishes_a_move_that_was_broken_off(
+    faults, memory, bucket, tmp_path, autojump_clock, caplog, after_seconds
+):
+    await fill(bucket)
+    await bucket.put("d/sub/deep", b"x")
+    # 32 copies a second, then a second for the marker.
+    faults.plan(Fault(verb="copy", times=None, delay_seconds=1), Fault(verb="put", delay_seconds=1))
+    await broken_off(faults, tmp_path / "spool", after_seconds=after_seconds)
+    copies = len(await at(bucket, "e/"))
+    assert copies == {1.5: 32, 2.5: 64, 3.5: 96, 4.5: 101}[after_seconds]
+    assert len(await at(bucket, "d/")) == 101
+    memory.counts.clear()
+    caplog.clear()
+    faults.plan()
+    async with mounted(faults, tmp_path / "spool") as mount:
+        await finished(mount)
+        assert await mount.list() == ["e"]
+        assert len(await mount.list("e")) == 101
+        assert await mount.read("e/007") == b"7"
+        assert (await mount.stat("e/007")).attributes.mode == 0o100600
+    assert memory.counts["copy"] == 101 - copies
+    assert await at(bucket, "d/") == []
+    far = f"{copies} of 101 files were copied, and none was removed"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"the move of /d to /e was broken off when its mount ended: {far}; it is finished now",
+        f"the move of /d to /e is finished: {101 - copies} files were copied now",
+    ]
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+async def test_a_removal_that_was_broken_off_is_finished(faults, bucket, tmp_path, autojump_clock, caplog):
+    folder = UnsentFolder(str(tmp_path / "spool"), "s3://bucket")
+    record = folder.begin_move("d/", "e/", 10)
+    for number in range(10):
+        await bucket.put(f"e/{number:03}", b"%d" % number)
+        record.copied(f"{number:03}", "etag", (await bucket.head(f"e/{number:03}")).etag)
+    record.begin_removing()
+    for number in range(7, 10):
+        await bucket.put(f"d/{number:03}", b"%d" % number)
+    folder.close()
+    async with mounted(faults, tmp_path / "spool") as mount:
+        await finished(mount)
+        assert await mount.list() == ["e"]
+    assert await bucket.keys() == [f"e/{number:03}" for number in range(10)]
+    assert "10 of 10 files were copied, and their removal was begun; it is finished now" in caplog.text
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+async def test_what_somebody_else_changed_since_stays_where_it_is(
+    faults, bucket, tmp_path, autojump_clock, caplog
+):
+    await fill(bucket, 10)
+    faults.plan(Fault(verb="put", delay_seconds=1))  # all is copied, and nothing removed
+    await broken_off(faults, tmp_path / "spool", after_seconds=0.5)
+    await bucket.put("d/001", b"changed at the old place")
+    await bucket.put("e/002", b"changed at the new place")
+    await bucket.put("d/003", b"changed at both, here")
+    await bucket.put("e/003", b"changed at both, there")
+    await bucket.delete("e/004")
+    await bucket.put("d/new", b"new")
+    async with mounted(faults, tmp_path / "spool") as mount:
+        await finished(mount)
+        assert await mount.list("d") == ["002", "003"]
+        assert await mount.read("e/001") == b"changed at the old place"
+        assert await mount.read("e/002") == b"changed at the new place"
+        assert await mount.read("d/002") == b"2"
+        assert await mount.read("d/003") == b"changed at both, here"
+        assert await mount.read("e/003") == b"changed at both, there"
+        assert await mount.read("e/004") == b"4"
+        assert await mount.read("e/new") == b"new"
+    assert "2 files stay in /d" in caplog.text
+    assert "/d/002, /d/003" in caplog.text
+
+
+async def test_whoever_uses_a_directory_whose_move_is_being_finished_waits(
+    faults, bucket, tmp_path, autojump_clock
+):
+    await fill(bucket, 40)
+    faults.plan(Fault(verb="copy", times=None, delay_seconds=1))
+    await broken_off(faults, tmp_path / "spool", after_seconds=0.5)
+    async with mounted(faults, tmp_path / "spool") as mount:
+        assert (
+            await failing(mount.rename, "d", "f") is Reason.STALE
+        )  # the kernel looks it up again: it is gone
+        assert trio.current_time() > 2
+        assert await mount.list() == ["e"]
+        assert not await mount.exists("d")
+
+
+async def test_a_mount_that_cannot_finish_a_move_says_so_and_leaves_it_to_the_next(
+    faults, bucket, tmp_path, autojump_clock, caplog
+):
+    await fill(bucket, 40)
+    faults.plan(Fault(verb="copy", times=None, delay_seconds=1))
+    await broken_off(faults, tmp_path / "spool", after_seconds=1.5)
+    async with mounted(faults, tmp_path / "spool", read_only=True) as mount:
+        await finished(mount)
+    assert "32 of 40 files were copied, and none was removed; a mount that may write" in caplog.text
+    faults.plan(Fault(verb="copy", reason=Reason.UNREACHABLE))
+    async with mounted(faults, tmp_path / "spool") as mount:
+        await finished(mount)
+    assert "could not be finished, the next mount tries again" in caplog.text
+    assert len(await at(bucket, "d/")) == 40
+    async with mounted(faults, tmp_path / "spool") as mount:
+        await finished(mount)
+    assert await at(bucket, "d/") == []
+    assert len(await at(bucket, "e/")) == 40
+
+
+async def test_a_move_that_failed_is_not_taken_up_again(faults, bucket, tmp_path):
+    await fill(bucket, 10)
+    faults.plan(Fault(verb="copy", skip=5, reason=Reason.UNREACHABLE))
+    async with mounted(faults, tmp_path / "spool") as mount:
+        assert await failing(mount.rename, "d", "e") is Reason.UNREACHABLE
+    async with mounted(faults, tmp_path / "spool") as mount:
+        await trio.sleep(0.05)
+        assert await mount.list() == ["d"]
 
 
 async def test_a_move_whose_deletes_fail_has_every_file_at_the_new_place(mount, bucket, faults):
