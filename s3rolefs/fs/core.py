@@ -21,7 +21,6 @@ from s3rolefs.fs.moving import Mover
 from s3rolefs.fs.names import CONTENT, Form, Kind, Step
 from s3rolefs.fs.tree import Tree
 from s3rolefs.fs.treelock import TreeLock
-from s3rolefs.model import InodeNumber, Key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.unsent import UnsentFolder
     from s3rolefs.fs.writer import Writer
+    from s3rolefs.model import InodeNumber
     from s3rolefs.s3.store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -118,23 +118,11 @@ class Core:
         names.check_key(prefix + step.key)
         return step, beside
 
-    async def make_room(self, directory: Inode, step: Step) -> None:
-        """Make the directory that an object is to be beside, if there is none: the name is then true."""
-        if step == CONTENT:
-            marker = await self.finder.marker(Key(self.table.directory_prefix(directory)))
-            directory.info = marker or directory.info
-            return
-        there = Step(Kind.DIRECTORY, step.text)
-        try:
-            found = await self.tree.lookup(directory, names.encoded(names.spell(there)))
-        except FileSystemError as error:
-            if error.reason is not Reason.NOT_FOUND:
-                raise
-        else:
-            if found.is_directory:
-                return
-        made = attributes.of_directory(None, self.files, default_time_ns=time.time_ns())
-        await self.directories.make(directory, there, made, self.clock.boot_seconds())
+    def check_free(self, directory: Inode, step: Step) -> None:
+        """Raise EXISTS when the key of a plain name is that of an object which was made as one beside it."""
+        known = directory.children.get(step)
+        if known is not None and known.named_object:
+            raise FileSystemError(Reason.EXISTS, "the object of this name was made under its other name")
 
     async def new_file(self, parent: InodeNumber, name: bytes, mode: int, caller: Caller) -> Inode:
         """Make the inode of a file that S3 does not have yet, with a writer that is due."""
@@ -144,11 +132,11 @@ class Core:
         if self.tree.known(directory, name) is not None:
             raise FileSystemError(Reason.EXISTS)
         self.check_takes_names(directory)
-        if beside:
-            async with self.tree_lock.shared(directory):
-                await self.make_room(directory, step)
-            if self.tree.known(directory, name) is not None:
-                raise FileSystemError(Reason.EXISTS)
+        if not beside:
+            self.check_free(directory, step)
+        if step == CONTENT:  # it takes the place of the empty marker
+            marker = await self.finder.marker(self.table.key(directory))
+            directory.info = marker or directory.info
         known = directory.children.get(step)
         if known is not None:
             self.table.detach(known)
@@ -159,7 +147,7 @@ class Core:
             info=None,
             checked_at_seconds=self.clock.boot_seconds(),
         )
-        inode.beside = beside
+        inode.beside = inode.named_object = beside
         if step == CONTENT and directory.info is not None:
             inode.info, inode.version = directory.info, version_of(directory.info)
         self.committer.new_writer(inode, empty=True).touch()

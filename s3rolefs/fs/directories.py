@@ -134,7 +134,11 @@ class DirectoryView:
             self._show(Kind.DIRECTORY, component, None)
         for info in objects:
             component = info.key[len(self._prefix) :]
-            self._show(Kind.OBJECT, component, info, beside=not component or component in prefixes)
+            known = self.directory.children.get(Step(Kind.OBJECT, component[len(self._start) :]))
+            if known is not None and component in prefixes:
+                known.named_object = False
+            beside = not component or component in prefixes or (known is not None and known.named_object)
+            self._show(Kind.OBJECT, component, info, beside=beside)
 
     def _show(self, kind: Kind, component: str, listed: ObjectInfo | None, *, beside: bool = False) -> None:
         step = child(self._parts, kind, component, beside=beside)
@@ -151,7 +155,8 @@ class DirectoryView:
         shown = self._directories_shown | self._local
         for step in sorted(self._local, key=lambda step: step.key):
             beside = step == CONTENT or (
-                step.kind is Kind.OBJECT and Step(Kind.DIRECTORY, step.text) in shown
+                step.kind is Kind.OBJECT
+                and (Step(Kind.DIRECTORY, step.text) in shown or self.directory.children[step].named_object)
             )
             self._entries.append(DirectoryEntry(step=step, listed=None, beside=beside))
 

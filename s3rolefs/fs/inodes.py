@@ -36,7 +36,8 @@ class Inode:
     those of them that may write. `detached` is true when the name is gone or belongs to another
     inode; `removed` when it was this mount that took the name away: then nobody waits for the content,
     while a write to a file whose name somebody else took is STALE. `permanent`: a directory that is there
-    whatever S3 says, the root or one of a map. `beside`: an object where a directory may have the plain name.
+    whatever S3 says, the root or one of a map. `beside`: an object where a directory may have the plain name;
+    `named_object`: it was made under that name here, and keeps it while it is known.
     `times_were_set`: utimens gave times that S3 does not have yet. `lock` orders what changes the content,
     the attributes or the place.
     """
@@ -51,6 +52,7 @@ class Inode:
         "info",
         "lock",
         "lookups",
+        "named_object",
         "number",
         "parent",
         "permanent",
@@ -82,7 +84,7 @@ class Inode:
         self.checked_at_seconds = checked_at_seconds
         self.permanent = permanent
         self.children: dict[Step, Inode] = {}
-        self.beside = False
+        self.beside = self.named_object = False
         self.lookups = 0
         self.handles = 0
         self.writable_handles = 0

@@ -166,6 +166,8 @@ class Namespace:
         inode = await self._core.tree.lookup(directory, name)
         target = await self._child_or_none(new_directory, new_name)
         if target is inode:
+            if not inode.is_directory:
+                _, inode.named_object = self._core.new_step(new_directory, new_name, Kind.OBJECT)
             return
         if inode.is_part or inode.step == CONTENT:
             raise FileSystemError(Reason.CROSS_DEVICE, "S3 has no object for it: what is in it can be copied")
@@ -193,10 +195,13 @@ class Namespace:
             async with self._core.tree_lock.shared(inode, new_directory), _locks(inode, target):
                 if target is not None:
                     await self._save_bytes_of_open(target)
-                if beside:
-                    await self._core.make_room(new_directory, step)
+                if step == inode.step and directory is new_directory:  # the other name of the same object
+                    inode.named_object = beside
+                    return
+                if not beside:
+                    self._core.check_free(new_directory, step)
                 await self._core.mover.move_file(inode, new_directory, step, overwrite=overwrite)
-                inode.beside = beside
+                inode.beside = inode.named_object = beside
                 if target is not None:
                     self._core.committer.keeper.forget(target)
                     await self._core.committer.close_writer_if_unused(target)

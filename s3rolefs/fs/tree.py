@@ -70,7 +70,7 @@ class Tree:
             directory = parent.children.get(Step(Kind.DIRECTORY, text))
             if directory is not None:
                 return directory if self.is_fresh(directory) else None
-            if inode is not None and inode.beside:
+            if inode is not None and (inode.beside or inode.named_object):
                 return None
         return inode if inode is not None and self.is_fresh(inode) else None
 
@@ -110,9 +110,11 @@ class Tree:
                     began_at_seconds,
                     beside=own,
                 )
-                inode = inode or other
+                # Made as one beside a directory, it leaves the plain name to that.
+                if own or other is None or not other.named_object:
+                    inode = inode or other
             elif file in parent.children:
-                parent.children[file].beside = True
+                parent.children[file].beside, parent.children[file].named_object = True, False
             if inode is None:
                 raise FileSystemError(Reason.NOT_FOUND)
             return inode
@@ -227,6 +229,8 @@ class Tree:
         self, known: Inode, info: ObjectInfo | None, decoded: Attributes, checked_at_seconds: float
     ) -> None:
         known.checked_at_seconds = checked_at_seconds
+        if info is None:
+            known.info = None  # a directory whose marker somebody else removed
         if info is None or info.metadata is None:
             return
         if "mtime" not in info.metadata and not (known.is_directory and known.info is None):
