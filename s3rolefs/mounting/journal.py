@@ -9,6 +9,16 @@ from pathlib import Path
 
 _SYSLOG = Path("/dev/log")
 _OWN = "s3rolefs"
+# Keys may hold line breaks and what terminals obey.
+_SHOWN = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))}
+
+
+class OneLine(logging.Formatter):
+    """Write a message on one line, whatever keys and services put into it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        """Return the message without control characters; a traceback comes after it."""
+        return super().formatMessage(record).translate(_SHOWN)
 
 
 def log_to_stderr(level: str) -> None:
@@ -27,7 +37,7 @@ def log_to_syslog(level: str) -> None:
 
 
 def _install(handler: logging.Handler, form: str, level: str) -> None:
-    handler.setFormatter(logging.Formatter(form))
+    handler.setFormatter(OneLine(form))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     # Libraries speak up from warnings on; their debug output may hold headers and signatures.
