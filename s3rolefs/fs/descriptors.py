@@ -176,6 +176,12 @@ class Descriptors:
         directory = self._open_directories[handle]
         return directory.number, (directory.parent or directory).number
 
+    def path(self, handle: FileHandle) -> str:
+        """Return the path of what is open, for messages; "?" for what is not known."""
+        opened = self._open_files.get(handle)
+        inode = opened.inode if opened is not None else self._open_directories.get(handle)
+        return self._core.table.path(inode) if inode is not None else "?"
+
     def promise(self, number: InodeNumber) -> None:
         """Count the reference that a listed entry gave to the kernel."""
         self._core.table.promise(number)

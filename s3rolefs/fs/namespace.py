@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import stat
 import time
 from typing import TYPE_CHECKING
@@ -48,6 +49,14 @@ class Namespace:
     def forget(self, number: InodeNumber, count: int) -> None:
         """Take back references."""
         self._core.table.forget(number, count)
+
+    def path(self, number: InodeNumber, name: bytes | None) -> str:
+        """Return the path of an inode, or of a name in it, for messages; "?" for what is not known."""
+        inode = self._core.table.find(number)
+        if inode is None:
+            return "?"
+        path = self._core.table.path(inode)
+        return path if name is None else f"{path.removesuffix('/')}/{os.fsdecode(name)}"
 
     def fresh_seconds(self, inode: Inode) -> float:
         """Return for how long what is known of an inode may still be believed."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import functools
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import pyfuse3
 
@@ -14,7 +14,16 @@ from s3rolefs.errors import FileSystemError, Reason, StoreError
 
 log = logging.getLogger(__name__)
 
-S = TypeVar("S")
+
+class Answering(Protocol):
+    """Answer requests, and tell for the log what they are about."""
+
+    def where(self, request: str, arguments: Sequence[object]) -> str:
+        """Return the path that a request is about."""
+        ...
+
+
+S = TypeVar("S", bound=Answering)
 P = ParamSpec("P")
 R = TypeVar("R")
 Request = Callable[Concatenate[S, P], Coroutine[Any, Any, R]]
@@ -45,8 +54,9 @@ def answered(request: Request[S, P, R]) -> Request[S, P, R]:
         try:
             return await request(self, *args, **kwargs)
         except FileSystemError as error:
-            if error.reason not in _QUIET:
-                _log_failure(request.__name__, error)
+            refused = isinstance(error, StoreError) and error.reason is not Reason.NOT_FOUND
+            if refused or error.reason not in _QUIET:
+                _log_failure(f"{request.__name__} of {self.where(request.__name__, args)!r}", error)
             raise pyfuse3.FUSEError(error.reason.errno) from None
         except pyfuse3.FUSEError:
             raise

@@ -28,6 +28,9 @@ PREFERRED_IO_BYTES = 1024 * 1024
 _FREE_BLOCKS = 2**60 // PREFERRED_IO_BYTES
 _NAME_LIMIT_BYTES = 255
 _RENAME_NOREPLACE = 1
+# Requests whose first arguments are a handle, and a directory and a name in it; of others it is an inode.
+_BY_HANDLE = frozenset(("read", "write", "flush", "fsync", "release", "readdir", "releasedir", "fsyncdir"))
+_BY_NAME = frozenset(("lookup", "mknod", "mkdir", "unlink", "rmdir", "symlink", "rename", "create"))
 _USER = b"user."
 _DOTS = (pyfuse3.FileNameT(b"."), pyfuse3.FileNameT(b".."))
 
@@ -274,6 +277,15 @@ class Operations(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.ENOSYS)
         if not name.startswith(_USER):
             raise pyfuse3.FUSEError(errno.ENOTSUP)
+
+    def where(self, request: str, arguments: Sequence[object]) -> str:
+        """Return the path that a request is about, for the log."""
+        first, second, *_ = *arguments, None
+        assert isinstance(first, int)
+        if request in _BY_HANDLE:
+            return self._descriptors.path(FileHandle(first))
+        name = second if request in _BY_NAME and isinstance(second, bytes) else None
+        return self._names.path(InodeNumber(first), name)
 
     def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
         entry = pyfuse3.EntryAttributes()

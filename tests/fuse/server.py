@@ -17,9 +17,11 @@ import trio
 
 from s3rolefs.clock import SystemClock
 from s3rolefs.config import FileConfig
+from s3rolefs.errors import Reason
 from s3rolefs.fs.filesystem import FileSystem
 from s3rolefs.fuse import session
 from s3rolefs.fuse.operations import Operations
+from s3rolefs.s3.faults import Fault, FaultyStore
 from s3rolefs.s3.memory import MemoryStore
 from s3rolefs.s3.store import ObjectAttributes
 
@@ -29,6 +31,11 @@ class OtherClient:
     """Act on the bucket behind the mount's back."""
 
     store: MemoryStore
+    faults: FaultyStore
+
+    async def plan(self, verb: str, reason: str, times: int | None) -> None:
+        """Let the mount's next calls of a verb fail."""
+        self.faults.plan(Fault(verb=verb, reason=Reason[reason], times=times))
 
     async def put(self, key: str, content: str, metadata: dict[str, str]) -> None:
         attributes = ObjectAttributes(metadata=metadata)
@@ -56,8 +63,8 @@ class OtherClient:
         return counts
 
 
-async def answer(store: MemoryStore) -> None:
-    client = OtherClient(store)
+async def answer(store: MemoryStore, faults: FaultyStore) -> None:
+    client = OtherClient(store, faults)
     received = b""
     async with trio.lowlevel.FdStream(os.dup(0)) as stream:
         async for piece in stream:
@@ -74,6 +81,7 @@ def say(value: Any) -> None:
 
 async def serve(directory: str, spool: str, ttl_seconds: str, xattr: str = "") -> None:
     store = MemoryStore()
+    faults = FaultyStore(store)
     files = FileConfig(
         uid=0,
         gid=0,
@@ -82,12 +90,12 @@ async def serve(directory: str, spool: str, ttl_seconds: str, xattr: str = "") -
         negative_ttl_seconds=float(ttl_seconds),
         xattr=bool(xattr),
     )
-    filesystem = FileSystem(store, prefix="", source="s3://memory", files=files, clock=SystemClock())
+    filesystem = FileSystem(faults, prefix="", source="s3://memory", files=files, clock=SystemClock())
     async with trio.open_nursery() as nursery:
         await nursery.start(filesystem.run)
         session.open_session(Operations(filesystem), directory, source="s3://memory", flags=("allow_other",))
         try:
-            nursery.start_soon(answer, store)
+            nursery.start_soon(answer, store, faults)
             say("ready")
             await session.serve()
         finally:
