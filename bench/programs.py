@@ -76,7 +76,10 @@ def _s3rolefs(server: Server, directory: Path, scratch: Path) -> tuple[list[str]
         f"[default]\naws_access_key_id = {server.access_key}\naws_secret_access_key = {server.secret_key}\n"
     )
     credentials.chmod(0o600)
-    options = f"endpoint_url={server.endpoint_url},credentials_file={credentials},spool_dir={scratch}"
+    options = (
+        f"endpoint_url={server.endpoint_url},credentials_file={credentials},"
+        f"spool_dir={scratch},cache_dir={scratch}"
+    )
     command = [
         str(Path(sys.executable).with_name("s3rolefs")),
         "mount",

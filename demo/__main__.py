@@ -105,7 +105,7 @@ def _mount_command(service: Service, stack: ExitStack) -> str:
     options = [
         f"credentials_file=credentials,role_arn={service.role_arn}",
         f"endpoint_url={service.url},sts_endpoint={service.url},region={service.region}",
-        "spool_dir=unsent",
+        "spool_dir=unsent,cache_dir=cache",
     ]
     operands = " \\\n    -o ".join([f"s3://{BUCKET} archive", *options])
     if os.geteuid() != 0:

@@ -114,6 +114,7 @@ class FileConfig:
     exclusive_at_open: bool = False
     cache_memory_bytes: int = 512 * MIB
     spool_dir: str = ""
+    cache_dir: str = ""
     read_only: bool = False
 
 

@@ -2,7 +2,8 @@
 
 What this mount changes itself is seen at once: every change is entered here when S3 has confirmed
 it. What S3 was asked before such a change and answers after it is older than what is known here:
-`follow` tells who waits for an answer what was changed meanwhile.
+`follow` tells who waits for an answer what was changed meanwhile. What HEAD said is also on disk where
+there is a `Recollection`.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
+from s3rolefs.cache.recollection import RACY_NS
 from s3rolefs.model import Key, ObjectInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from s3rolefs.cache.recollection import Recollection
     from s3rolefs.clock import Clock
 
 LISTED_NAMES_LIMIT = 1_000_000
 OBJECTS_LIMIT = 200_000
-# Copies of an object onto itself within one second look alike in a listing (git's racy-index rule).
-_RACY_NS = 2 * 10**9
 # A walk may skip a few names (directories, files it is not interested in) and still be one.
 _WALK_STEP = 4
 
@@ -76,7 +77,7 @@ class _Known:
     @property
     def is_racy(self) -> bool:
         """Tell whether a later change could look the same in a listing (our own answers carry no date)."""
-        return 0 < self.info.asked_at_ns < self.info.last_modified_ns + _RACY_NS
+        return 0 < self.info.asked_at_ns < self.info.last_modified_ns + RACY_NS
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -143,9 +144,10 @@ class Listing:
 class MetadataCache:
     """Keep listings for `ttl_seconds`, and what HEAD said about object versions until evicted."""
 
-    def __init__(self, clock: Clock, *, ttl_seconds: float) -> None:
+    def __init__(self, clock: Clock, *, ttl_seconds: float, recollection: Recollection | None = None) -> None:
         self._clock = clock
         self._ttl_seconds = ttl_seconds
+        self._recollection = recollection
         self._listings: LRUCache[str, Listing] = LRUCache(LISTED_NAMES_LIMIT, getsizeof=lambda a: len(a) + 1)
         self._objects: LRUCache[Key, _Known] = LRUCache(OBJECTS_LIMIT)
         self._logs: weakref.WeakValueDictionary[str, _Log] = weakref.WeakValueDictionary()
@@ -189,8 +191,7 @@ class MetadataCache:
         known = self._objects.get(listed.key)
         if (
             known is None
-            or known.info.etag != listed.etag
-            or known.info.last_modified_ns // 10**9 != listed.last_modified_ns // 10**9
+            or not _is_version(known.info, listed)
             or (known.is_racy and self._clock.boot_seconds() - known.told_at_seconds >= self._ttl_seconds)
         ):
             return None
@@ -198,14 +199,32 @@ class MetadataCache:
 
     def remember(self, info: ObjectInfo, asked_after: int) -> None:
         """Keep what HEAD said, asked when `changes` was `asked_after`; not if we changed the object since."""
+        if self._keep(info, asked_after) and self._recollection is not None:
+            self._recollection.told(info)
+
+    async def recall(self, listed: Iterable[ObjectInfo], asked_after: int) -> None:
+        """Take from disk what is known there of the versions that a page names, and is not known here.
+
+        The page was asked for when `changes` was `asked_after`.
+        """
+        if self._recollection is None:
+            return
+        unknown = {info.key: info for info in listed if self.full(info) is None}
+        for info in await self._recollection.read(list(unknown.values())):
+            if _is_version(info, unknown[info.key]):
+                self._keep(info, asked_after)
+
+    def _keep(self, info: ObjectInfo, asked_after: int) -> bool:
         known = self._objects.get(info.key)
-        if known is None or known.place <= asked_after:
-            self._objects[info.key] = _Known(info, asked_after, self._clock.boot_seconds())
+        if known is not None and known.place > asked_after:
+            return False
+        self._objects[info.key] = _Known(info, asked_after, self._clock.boot_seconds())
+        return True
 
     def doubt(self, prefix: str, step: str) -> None:
         """Forget what is known of a child: S3 has shown that it is something else by now."""
         self._listings.pop(prefix, None)
-        self._objects.pop(Key(prefix + step), None)
+        self._forget(Key(prefix + step))
 
     def marked(self, info: ObjectInfo) -> None:
         """Enter a directory's marker that we wrote."""
@@ -220,8 +239,10 @@ class MetadataCache:
         self._changes += 1
         if isinstance(entry, ObjectInfo):
             self._objects[entry.key] = _Known(entry, self._changes, self._clock.boot_seconds())
+            if self._recollection is not None:
+                self._recollection.stored(entry)
         else:
-            self._objects.pop(Key(parent_prefix + step), None)
+            self._forget(Key(parent_prefix + step))
         listed = _as_listed(entry)
         log = self._logs.get(parent_prefix)
         if log is not None:
@@ -242,6 +263,11 @@ class MetadataCache:
         """Drop the listing of one directory (it was removed)."""
         self._listings.pop(prefix, None)
 
+    def _forget(self, key: Key) -> None:
+        self._objects.pop(key, None)
+        if self._recollection is not None:
+            self._recollection.forget(key)
+
     def _enter(self, prefix: str, step: str, entry: ObjectInfo | Sort) -> None:
         listing = self._listings.get(prefix)
         if listing is not None:
@@ -257,6 +283,12 @@ class MetadataCache:
             listing = self._listings.get(prefix)
             if listing is not None and name not in listing.prefixes:
                 self._enter(prefix, name + "/", DIRECTORY)
+
+
+def _is_version(told: ObjectInfo, listed: ObjectInfo) -> bool:
+    """Tell whether a listing names the version that HEAD told of; Last-Modified there has whole seconds."""
+    seconds = 10**9
+    return told.etag == listed.etag and told.last_modified_ns // seconds == listed.last_modified_ns // seconds
 
 
 def _as_listed(entry: ObjectInfo | Sort) -> ObjectInfo | Sort:

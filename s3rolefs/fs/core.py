@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from s3rolefs.cache.background import Background
+    from s3rolefs.cache.recollection import Recollection
     from s3rolefs.clock import Clock
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.unsent import UnsentFolder
@@ -49,6 +50,7 @@ class Core:
         clock: Clock,
         folder: UnsentFolder,
         directories: Mapping[str, str],
+        recollection: Recollection | None,
     ) -> None:
         self.background = background
         self.store = store
@@ -70,7 +72,9 @@ class Core:
         self.table = InodeTable(prefix, root)
         for name, key_prefix in directories.items():
             self.table.add_permanent(name, key_prefix, of_root, checked_at_seconds=clock.boot_seconds())
-        self.metadata = MetadataCache(clock, ttl_seconds=files.metadata_ttl_seconds)
+        self.metadata = MetadataCache(
+            clock, ttl_seconds=files.metadata_ttl_seconds, recollection=recollection
+        )
         self.blocks = BlockCache(store, background, capacity_bytes=files.cache_memory_bytes)
         self.finder = Finder(store, self.metadata, background, files)
         self.tree = Tree(

@@ -98,9 +98,11 @@ class DirectoryView:
                 self.began_at_seconds = self._directories.metadata.now_seconds()
                 self._coming = Listing(began_at_seconds=self.began_at_seconds)
                 self._changes = self._directories.metadata.follow(self._prefix)
+            asked_after = self._directories.metadata.changes
             page = await self._directories.store.list_page(
                 self._prefix + self._start, token=self._token, limit=_PAGE_KEYS
             )
+            await self._directories.metadata.recall(page.objects, asked_after)
             self._token = page.next_token
             self._pages += 1
             self._take_page(page)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from s3rolefs.cache.background import Background
+from s3rolefs.cache.recollection import Recollection
+from s3rolefs.cache.recordfile import RecordFile
 from s3rolefs.errors import FileSystemError
 from s3rolefs.fs import attributes, names
 from s3rolefs.fs.core import Core
@@ -23,6 +25,7 @@ from s3rolefs.fs.unsent import KeptVersion, Unsent, UnsentFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from s3rolefs.clock import Clock
     from s3rolefs.config import FileConfig
@@ -36,6 +39,7 @@ log = logging.getLogger(__name__)
 class FileSystem:
     """Own one mount's state; usable while `run` runs.
 
+    `records` is the file for what HEAD said of objects, which outlives the mount (None: nothing does).
     With `directories` the root consists of just these: each begins with its name in `store`, and with the
     prefix that is given in the bucket behind it.
     """
@@ -53,8 +57,10 @@ class FileSystem:
         files: FileConfig,
         clock: Clock,
         directories: Mapping[str, str] | None = None,
+        records: Path | None = None,
     ) -> None:
         self._store = store
+        self._records = records
         self._directories = directories or {}
         self._prefix = prefix
         self.files = files
@@ -64,14 +70,17 @@ class FileSystem:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the background tasks (fetches, uploads, retries) until cancelled."""
         async with trio.open_nursery() as nursery:
+            background = Background(nursery)
+            recollection = self._recollection(background)
             self._core = Core(
                 self._store,
-                Background(nursery),
+                background,
                 prefix=self._prefix,
                 files=self.files,
                 clock=self._clock,
                 folder=self._folder,
                 directories=self._directories,
+                recollection=recollection,
             )
             self.names = Namespace(self._core)
             self.descriptors = Descriptors(self._core)
@@ -79,7 +88,16 @@ class FileSystem:
             self._take_over_unsent()
             nursery.start_soon(self._finish_moves)
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                if recollection is not None:
+                    await recollection.aclose()
+
+    def _recollection(self, background: Background) -> Recollection | None:
+        if self._records is None or self.files.metadata_from_listing:
+            return None
+        return Recollection(RecordFile(self._records, self._clock), background, self._clock)
 
     async def drain(self, timeout_seconds: float) -> list[Unsent]:
         """Send everything that is not in S3; what is not sent in time is kept, and returned."""

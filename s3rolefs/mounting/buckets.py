@@ -79,6 +79,16 @@ def joined(buckets: Sequence[Bucket]) -> tuple[ObjectStore, str, Mapping[str, st
     return JointStore(parts), "", prefixes
 
 
+async def identity(buckets: Sequence[Bucket]) -> str:
+    """Return what tells the objects of a mount from those of mounts of other sources."""
+    return repr(
+        [
+            (bucket.config.directory, await bucket.client.address(), bucket.config.store.url)
+            for bucket in buckets
+        ]
+    )
+
+
 def _client(config: BucketConfig, access: Access, environment: Mapping[str, str], clock: Clock) -> S3Client:
     return S3Client(
         config.store, access.broker, clock, environ=environment, profile=config.role.hops[-1].profile

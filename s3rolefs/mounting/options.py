@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from s3rolefs.config import BucketConfig, FileConfig, MountConfig, RoleConfig, StoreConfig
 from s3rolefs.errors import MountFailure, UserError
-from s3rolefs.mounting.optiontable import BY_NAME, IGNORED, OF_THE_MOUNT, PASSED_ON, SECRETS, Target
+from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT, Target
 from s3rolefs.mounting.settings import load_settings
 from s3rolefs.mounting.source import parse_source
+from s3rolefs.mounting.words import IGNORED, PASSED_ON, SECRETS
 from s3rolefs.roles.validation import validate
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ _PATHS = (
     "saml_assertion_file",
     "ca_bundle",
     "spool_dir",
+    "cache_dir",
 )
 # What an entry of a map cannot say of its store.
 _LIMITS = ("io_timeout_seconds", "connections")
-_SYSTEM_SPOOL = "/var/cache/s3rolefs"
+_SYSTEM_DIR = "/var/cache/s3rolefs"
 
 Parsed = dict[Target, dict[str, Any]]
 
@@ -213,14 +215,15 @@ def _files(parsed: Parsed, *, read_only: bool) -> FileConfig:
             "xattr does not go with metadata=listing, which asks for no attributes: leave one out."
         )
     fields["exclusive_at_open"] = derived.get("exclusive") == "open"
-    fields.setdefault("spool_dir", default_spool_dir())
+    for name in ("spool_dir", "cache_dir"):
+        fields.setdefault(name, _default_dir())
     return FileConfig(**fields)
 
 
-def default_spool_dir() -> str:
-    """Return where unsent data lies by default: never a tmpfs, so that it survives a reboot."""
+def _default_dir() -> str:
+    """Return where unsent data and caches lie by default: never a tmpfs, so that they survive a reboot."""
     if os.getuid() == 0:
-        return _SYSTEM_SPOOL
+        return _SYSTEM_DIR
     cache_home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return str(Path(cache_home) / "s3rolefs")
 

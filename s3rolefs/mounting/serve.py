@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import sdnotify
 import trio
 
+from s3rolefs.cache.recordfile import record_path
 from s3rolefs.clock import SystemClock
 from s3rolefs.errors import MountFailure, SystemFailure
 from s3rolefs.fs.filesystem import FileSystem
@@ -24,7 +25,7 @@ from s3rolefs.fuse import kernel, session
 from s3rolefs.fuse.operations import Operations
 from s3rolefs.mounting import control, mounttable
 from s3rolefs.mounting.access import build_accesses
-from s3rolefs.mounting.buckets import joined, open_buckets
+from s3rolefs.mounting.buckets import identity, joined, open_buckets
 from s3rolefs.mounting.environment import proxies_of
 from s3rolefs.mounting.views import Views
 
@@ -167,6 +168,7 @@ class Server:
             files=config.files,
             clock=clock,
             directories=directories,
+            records=record_path(config.files.cache_dir, await identity(buckets)),
         )
         await services.start(filesystem.run)
         return filesystem, Views(config=config, accesses=accesses, buckets=buckets, filesystem=filesystem)

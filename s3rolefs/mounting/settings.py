@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from s3rolefs.config import RoleConfig, StoreConfig
 from s3rolefs.errors import UserError
 from s3rolefs.mounting import configfile, values
-from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT, SECRETS, Target
+from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT, Target
 from s3rolefs.mounting.source import parse_source
+from s3rolefs.mounting.words import SECRETS
 from s3rolefs.roles.reading import is_descriptor
 from s3rolefs.roles.validation import SOURCES, has_source, validate
 

@@ -74,6 +74,11 @@ class S3Client:
         """End all requests and threads; never hangs."""
         await self._pool.aclose()
 
+    async def address(self) -> str:
+        """Return the address of the bucket, once the service has said where it is."""
+        endpoint = await self._exchange.endpoint()
+        return f"{endpoint.origin.scheme}://{endpoint.origin.authority}{endpoint.base_path}"
+
     @property
     def clock_error_seconds(self) -> float | None:
         """Return how far this machine's clock is ahead of the service's (None: no answer told yet)."""

@@ -55,6 +55,7 @@ class Place:
         self.directory = folder / "mnt"
         self.directory.mkdir()
         self.spool = folder / "spool"
+        self.cache = folder / "cache"
         self.credentials = folder / "credentials"
         self.write_keys(keys or gateway.admin_keys)
 
@@ -77,6 +78,7 @@ class Place:
             "sts_endpoint": self.gateway.endpoint_url if "role_arn" in more else None,
             "region": REGION,
             "spool_dir": self.spool,
+            "cache_dir": self.cache,
             "mount_wait": 30,
             "stop_timeout": 20,
         }

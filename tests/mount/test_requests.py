@@ -1,10 +1,12 @@
 """What a mount costs in requests, counted between it and the server."""
 
 import os
+import time
 
 import pytest
 
 from tests.bed.mounts import run
+from tests.bed.patience import wait_until
 from tests.bed.relay import Relay
 
 OBJECTS = 1000
@@ -46,6 +48,24 @@ def test_a_second_ls_l_costs_nothing(thousand, counted, relay):
     relay.reset()
     assert len(shell(counted, "ls -l").splitlines()) == OBJECTS + 1
     assert relay.counts == {}
+
+
+def test_after_a_remount_ls_l_costs_the_listing_and_no_head(thousand, place, bucket, relay, radosgw_s3):
+    options = {"endpoint_url": relay.url, "metadata_ttl": 60}
+    newest = radosgw_s3.head_object(Bucket=bucket, Key=f"object{OBJECTS - 1:04}")["LastModified"]
+    with place.mounted(f"s3://{bucket}", **options) as mount:
+        # What is said of an object within two seconds of its change is not remembered.
+        wait_until(lambda: time.time() > newest.timestamp() + 3, 10)
+        listed = shell(mount, "ls -l")
+        assert mount.ask("status")["requests"]["HEAD"] >= OBJECTS
+        run("umount", mount.path)
+        mount.wait_for_end()
+    relay.reset()
+    with place.mounted(f"s3://{bucket}", **options) as mount:
+        relay.reset()
+        assert shell(mount, "ls -l") == listed
+        assert relay.counts == {"LIST": 1}
+        assert "HEAD" not in mount.ask("status")["requests"]
 
 
 def test_metadata_from_the_listing_costs_no_head(thousand, place, bucket, relay):
