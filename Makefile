@@ -19,7 +19,7 @@ LIMIT   = timeout --foreground -k 30
 
 BUILD_PACKAGES := ca-certificates fuse3 gcc libc6-dev libfuse3-dev pkg-config python3 python3-dev python3-venv
 CHECK_PACKAGES := mandoc
-TEST_PACKAGES  := ceph-common ceph-mgr ceph-mon ceph-osd git make mandoc procps radosgw rsync s3fs sqlite3
+TEST_PACKAGES  := ceph-common ceph-mgr ceph-mon ceph-osd fio gcc git libc6-dev make mandoc perl procps radosgw rsync s3fs sqlite3 unzip zip
 
 .PHONY: help
 help: ## List the targets
@@ -49,9 +49,10 @@ bench: env ## Measure speed beside s3fs; ONLY=read, RUNS=5
 	$(LIMIT) 3600 $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS))
 
 .PHONY: soak
-soak: env ## Use a mount for so long that its sessions come and go; MINUTES=20
+soak: env ## Use a mount while its sessions come and go, then make random calls; MINUTES=20
 	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
 	$(LIMIT) $$(($(MINUTES) * 60 + 600)) $(BIN)/python -m soak --minutes $(MINUTES)
+	S3ROLEFS_EFFORT=40 $(LIMIT) 3600 $(BIN)/python -m pytest tests/mount/test_{differential,tools,verification}.py
 
 .PHONY: env
 env: $(STAMP) ## Make .venv with the locked versions of everything
