@@ -160,7 +160,7 @@ class Descriptors:
     async def entry(self, handle: FileHandle, place: int) -> tuple[DirectoryEntry, int] | None:
         """Return the entry at `place` and the place behind it, None at the end."""
         view = self._views.get(handle)
-        if view is None or place == 0:  # also after rewinddir(3): the directory as it is now
+        if view is None:
             view = DirectoryView(self._core.directories, self._open_directories[handle])
             self._views[handle] = view
         while True:
@@ -170,6 +170,14 @@ class Descriptors:
                 return None
             if view.changed(entry) is not NOTHING:
                 return entry, place
+
+    def rewind(self, handle: FileHandle) -> None:
+        """Begin anew: the directory as it is when its first entry is read again."""
+        self._views.pop(handle, None)
+
+    def is_at_hand(self, handle: FileHandle, place: int) -> bool:
+        """Tell whether the entry at `place` needs no request."""
+        return self._views[handle].is_at_hand(place)
 
     def dots(self, handle: FileHandle) -> tuple[InodeNumber, InodeNumber]:
         """Return the numbers of an open directory and of the one above it."""

@@ -38,6 +38,11 @@ class DirectoryEntry:
     beside: bool = False
 
     @property
+    def is_directory(self) -> bool:
+        """Tell whether it is surely a directory; of an object only its attributes tell what it is."""
+        return self.step.kind is not Kind.OBJECT
+
+    @property
     def name(self) -> str:
         """Return the entry's file name."""
         return spell(self.step, beside=self.beside)
@@ -78,6 +83,10 @@ class DirectoryView:
         if not self._complete and place == len(self._entries) - _PAGE_KEYS // 2:
             self._directories.background.start_soon(self._load_ahead, len(self._entries))
         return self._entries[place] if place < len(self._entries) else None
+
+    def is_at_hand(self, place: int) -> bool:
+        """Tell whether the entry at `place`, or that there is none, needs no request."""
+        return self._complete or place < len(self._entries)
 
     def changed(self, entry: DirectoryEntry) -> ObjectInfo | Sort | None:
         """Return what this mount changed a child to after this view's listing began (None: nothing)."""

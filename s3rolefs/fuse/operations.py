@@ -210,6 +210,8 @@ class Operations(pyfuse3.Operations):
     @answered
     async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         handle = FileHandle(fh)
+        if start_id == 0:  # also after rewinddir(3)
+            self._descriptors.rewind(handle)
         # The kernel keeps nothing of these two, and takes no reference.
         for place, number in enumerate(self._descriptors.dots(handle)):
             if start_id <= place and not pyfuse3.readdir_reply(
@@ -223,12 +225,14 @@ class Operations(pyfuse3.Operations):
             if isinstance(known, Inode):
                 number, attributes = known.number, self._entry(known)
             else:
-                # Mode 0: DT_UNKNOWN, nothing is kept, and the kernel looks it up when somebody asks.
-                number, attributes = known, _unlinked(known, 0)
+                # The kernel takes the type (mode 0: DT_UNKNOWN), and looks the name up when somebody asks.
+                number, attributes = known, _unlinked(known, stat.S_IFDIR if entry.is_directory else 0)
             name = pyfuse3.FileNameT(names.encoded(entry.name))
             if not pyfuse3.readdir_reply(token, name, attributes, place + len(_DOTS)):
                 return
             self._descriptors.promise(number)
+            if not self._descriptors.is_at_hand(handle, place):
+                return  # what there is first: the kernel may ask for as much as many pages hold
 
     @answered
     async def releasedir(self, fh: pyfuse3.FileHandleT) -> None:
@@ -312,6 +316,7 @@ def _unlinked(number: InodeNumber, mode: int) -> pyfuse3.EntryAttributes:
     attributes = pyfuse3.EntryAttributes()
     attributes.st_ino = pyfuse3.InodeT(number)
     attributes.st_mode = pyfuse3.ModeT(mode)
+    attributes.st_size = -1  # no file's: the kernel (fs/fuse/readdir.c) then keeps nothing but the type
     return attributes
 
 

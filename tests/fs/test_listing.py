@@ -312,6 +312,8 @@ async def test_rewinding_shows_the_directory_as_it_is_now(mount, bucket):
     handle = await view(mount)
     assert await rest(mount, handle, 0) == ["a"]
     await mount.write("b", b"x")
+    assert await rest(mount, handle, 0) == ["a"]
+    mount.descriptors.rewind(handle)
     assert await rest(mount, handle, 0) == ["a", "b"]
 
 

@@ -36,6 +36,11 @@ class Served:
     def get(self, key):
         return base64.b64decode(self.ask("get", key))
 
+    def resident_kib(self):
+        """Return how much memory the server uses."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+
     def shell(self, script):
         """Run a script in the mounted directory; return what it printed."""
         done = subprocess.run(

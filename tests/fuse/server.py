@@ -21,6 +21,7 @@ from s3rolefs.errors import Reason
 from s3rolefs.fs.filesystem import FileSystem
 from s3rolefs.fuse import session
 from s3rolefs.fuse.operations import Operations
+from s3rolefs.model import Key
 from s3rolefs.s3.faults import Fault, FaultyStore
 from s3rolefs.s3.memory import MemoryStore
 from s3rolefs.s3.store import ObjectAttributes
@@ -40,6 +41,11 @@ class OtherClient:
     async def put(self, key: str, content: str, metadata: dict[str, str]) -> None:
         attributes = ObjectAttributes(metadata=metadata)
         await self.store.put(key, base64.b64decode(content), attributes)
+
+    async def fill(self, prefix: str, count: int) -> None:
+        """Put empty objects whose names are numbers of six digits."""
+        for number in range(count):
+            await self.store.put(Key(f"{prefix}{number:06}"), b"", ObjectAttributes())
 
     async def get(self, key: str) -> str:
         content = bytearray((await self.store.head(key)).size_bytes)
