@@ -87,6 +87,7 @@ class Relay:
         self._lock = threading.Lock()
         self._requests: list[Request] = []
         self._cuts: list[_Cut] = []
+        self._passed_bytes = 0
         self._flowing = threading.Event()
         self._flowing.set()
         self._links: set[_Link] = set()
@@ -130,10 +131,22 @@ class Relay:
         """Return how many requests of each kind came since the last reset."""
         return Counter(request.kind for request in self.requests)
 
+    @property
+    def passed_bytes(self) -> int:
+        """Return how many bytes passed since the last reset, both ways, headers included."""
+        with self._lock:
+            return self._passed_bytes
+
     def reset(self) -> None:
         """Forget the requests so far."""
         with self._lock:
             self._requests.clear()
+            self._passed_bytes = 0
+
+    def count_bytes(self, count: int) -> None:
+        """Add bytes that were passed on."""
+        with self._lock:
+            self._passed_bytes += count
 
     def blackhole(self) -> None:
         """Let no byte pass any more, in either direction; connections are taken and stay open."""
@@ -292,6 +305,7 @@ class _Link:
         refusal = self._relay.refusal_of(request)
         left = length - len(held)
         if refusal is None:
+            self._relay.count_bytes(min(length, len(held)))
             self._server.sendall(held[:length])
         del held[:length]
         self._pump(self._client, self._server if refusal is None else None, left)
@@ -312,6 +326,7 @@ class _Link:
             if count == 0:
                 return
             self._relay.wait_for_flow()
+            self._relay.count_bytes(count)
             if source is self._server and self._cut_after is not None:
                 target.sendall(buffer[: min(count, self._cut_after)])
                 self._cut_after -= count
