@@ -143,13 +143,14 @@ class Operations(pyfuse3.Operations):
     ) -> None:
         if flags & ~_RENAME_NOREPLACE:
             raise FileSystemError(Reason.INVALID, "names cannot be exchanged in one step on S3")
-        await self._names.rename(
-            InodeNumber(parent_inode_old),
-            name_old,
-            InodeNumber(parent_inode_new),
-            name_new,
-            overwrite=not flags & _RENAME_NOREPLACE,
-        )
+        with _presence_told(parent_inode_new, name_new):
+            await self._names.rename(
+                InodeNumber(parent_inode_old),
+                name_old,
+                InodeNumber(parent_inode_new),
+                name_new,
+                overwrite=not flags & _RENAME_NOREPLACE,
+            )
 
     @answered
     async def link(
