@@ -86,7 +86,7 @@ class FileSystem:
             self.descriptors = Descriptors(self._core)
             self.extended = ExtendedAttributes(self._core)
             self._take_over_unsent()
-            nursery.start_soon(self._finish_moves)
+            self._core.background.start_soon(self._finish_moves)
             task_status.started()
             try:
                 await trio.sleep_forever()

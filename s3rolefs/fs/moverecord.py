@@ -69,7 +69,10 @@ class MoveRecord:
 
     def end(self) -> None:
         """Forget a move that is done, or whose program was told that it failed."""
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s could not be removed: %s", self.path, error.strerror)
 
     def _add(self, entry: dict[str, object]) -> None:
         try:
