@@ -20,6 +20,7 @@ from s3rolefs.fs.filesystem import FileSystem
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from s3rolefs.clock import Clock
     from s3rolefs.fs.inodes import Inode
     from s3rolefs.fs.unsent import Unsent
     from s3rolefs.model import FileHandle
@@ -191,12 +192,20 @@ async def mounted(
     prefix: str = "",
     source: str = "s3://bucket",
     directories: Mapping[str, str] | None = None,
+    records: Path | None = None,
+    clock: Clock | None = None,
     **files: object,
 ) -> AsyncIterator[Mounted]:
     """Serve a store until the block ends, as abruptly as a killed process; nothing is drained."""
     config = replace(FileConfig(uid=0, gid=0, spool_dir=str(spool)), **files)
     filesystem = FileSystem(
-        store, prefix=prefix, source=source, files=config, clock=TrioClock(), directories=directories
+        store,
+        prefix=prefix,
+        source=source,
+        files=config,
+        clock=clock or TrioClock(),
+        directories=directories,
+        records=records,
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(filesystem.run)

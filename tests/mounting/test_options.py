@@ -99,6 +99,13 @@ def test_umask_gives_the_modes():
     assert (files.file_mode, files.dir_mode) == (0o640, 0o700)
 
 
+def test_caches_lie_where_unsent_data_does_unless_the_option_says_otherwise():
+    files = parse("").files
+    assert files.cache_dir == files.spool_dir
+    files = parse("cache_dir=/fast").files
+    assert files.cache_dir == "/fast" != files.spool_dir
+
+
 def test_metadata_from_listings():
     assert parse("metadata=listing").files.metadata_from_listing is True
     assert parse("metadata=full").files.metadata_from_listing is False
@@ -141,6 +148,7 @@ def test_relative_paths_count_from_here(tmp_path, monkeypatch):
         ("profile=a,credentials_file=/b", ["profile=a", "credentials_file=/b"]),
         ("credentials_file=/srv/data/keys", ["/srv/data/keys", "inside the directory"]),
         ("spool_dir=/srv/data", ["spool_dir=/srv/data", "inside the directory"]),
+        ("cache_dir=/srv/data/cache", ["cache_dir=/srv/data/cache", "inside the directory"]),
     ],
 )
 def test_what_is_wrong_is_named_with_the_way_out(options, words):
