@@ -11,6 +11,7 @@ import fcntl
 import mmap
 import os
 import stat
+import tempfile
 from itertools import count
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from hypothesis.stateful import (
 )
 
 from tests.bed.effort import EFFORT
+from tests.bed.mounts import Place
 from tests.bed.trees import LONG_AGO_NS, described, tree
 
 STEPS_PER_HISTORY = 50
@@ -96,23 +98,37 @@ def map_shared(file: int, offset: int, content: bytes) -> bytes:
 
 
 class Calls(RuleBasedStateMachine):
-    """One history of calls in a fresh directory on each side; `open_files` are pairs of descriptors."""
+    """One history of calls of several users in a fresh directory on each side; files are open in pairs."""
 
     def __init__(self, roots: tuple[str, str], serial: int) -> None:
         super().__init__()
         self.roots = tuple(f"{root}/{serial}/r" for root in roots)
         self.open_files: list[tuple[int, int]] = []
+        self.user = 0
         for root in self.roots:
             Path(root, "d/e").mkdir(parents=True)
             Path(root, "b").symlink_to("d/a")
+            Path(root).chmod(0o1777)
+            Path(root, "d").chmod(0o777)
         for path in ("a", "d/a"):
             self.open_to_edit(path)
             self.write(-1, path.encode() * 1000)
 
     def teardown(self) -> None:
+        self.user = 0
         for pair in self.open_files:
-            self.compare([attempt(os.close, file) for file in pair])
+            self.compare([self.attempt(os.close, file) for file in pair])
         self.compare([tree(root) for root in self.roots])
+
+    def attempt(self, call, *arguments) -> object:
+        """Return what a call of the present user returns, or the name of its errno."""
+        os.setegid(self.user)
+        os.seteuid(self.user)
+        try:
+            return attempt(call, *arguments)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
 
     def compare(self, answers) -> object:
         mounted, local = answers
@@ -120,13 +136,13 @@ class Calls(RuleBasedStateMachine):
         return mounted
 
     def by_path(self, call, path, *more) -> object:
-        return self.compare([attempt(call, f"{root}/{path}", *more) for root in self.roots])
+        return self.compare([self.attempt(call, f"{root}/{path}", *more) for root in self.roots])
 
     def by_file(self, pick, call, *more) -> object:
         if not self.open_files:
             return None
         pair = self.open_files[pick % len(self.open_files)]
-        return self.compare([attempt(call, file, *more) for file in pair])
+        return self.compare([self.attempt(call, file, *more) for file in pair])
 
     def opened(self, answers) -> None:
         if all(isinstance(answer, int) for answer in answers):
@@ -134,12 +150,18 @@ class Calls(RuleBasedStateMachine):
         else:
             self.compare(answers)
 
+    @rule(user=st.sampled_from([0, 1000, 1001]))
+    def become(self, user):
+        self.user = user
+
     # Names
 
     @rule(path=paths, flags=flags, mode=modes)
     def open(self, path, flags, mode):
         if len(self.open_files) < 8:
-            self.opened([attempt(os.open, f"{root}/{path}", flags, mode) for root in self.roots])
+            self.opened(
+                [self.attempt(os.open, f"{root}/{path}", flags | os.O_NONBLOCK, mode) for root in self.roots]
+            )
 
     @rule(path=paths)
     def open_to_edit(self, path):
@@ -148,6 +170,10 @@ class Calls(RuleBasedStateMachine):
     @rule(path=paths, mode=modes)
     def mkdir(self, path, mode):
         self.by_path(os.mkdir, path, mode)
+
+    @rule(path=paths, mode=modes)
+    def mkfifo(self, path, mode):
+        self.by_path(os.mkfifo, path, mode)
 
     @rule(path=paths)
     def unlink(self, path):
@@ -159,11 +185,11 @@ class Calls(RuleBasedStateMachine):
 
     @rule(old=paths, new=paths, call=st.sampled_from([os.rename, os.rename, rename_only]))
     def rename(self, old, new, call):
-        self.compare([attempt(call, f"{root}/{old}", f"{root}/{new}") for root in self.roots])
+        self.compare([self.attempt(call, f"{root}/{old}", f"{root}/{new}") for root in self.roots])
 
     @rule(path=paths, leads_to=leads)
     def symlink(self, path, leads_to):
-        self.compare([attempt(os.symlink, leads_to, f"{root}/{path}") for root in self.roots])
+        self.compare([self.attempt(os.symlink, leads_to, f"{root}/{path}") for root in self.roots])
 
     @rule(path=paths, call=st.sampled_from([os.readlink, names_in]))
     def look_into(self, path, call):
@@ -195,13 +221,13 @@ class Calls(RuleBasedStateMachine):
     def close(self, pick):
         if self.open_files:
             pair = self.open_files.pop(pick % len(self.open_files))
-            self.compare([attempt(os.close, file) for file in pair])
+            self.compare([self.attempt(os.close, file) for file in pair])
 
     @rule(pick=picks)
     def dup(self, pick):
         if self.open_files and len(self.open_files) < 8:
             pair = self.open_files[pick % len(self.open_files)]
-            self.opened([attempt(os.dup, file) for file in pair])
+            self.opened([self.attempt(os.dup, file) for file in pair])
 
     @rule(pick=picks, size=sizes)
     def read(self, pick, size):
@@ -262,7 +288,7 @@ class Calls(RuleBasedStateMachine):
         targets = self.open_files[other % len(self.open_files)]
         self.compare(
             [
-                attempt(os.copy_file_range, one, two, size, 0, offset)
+                self.attempt(os.copy_file_range, one, two, size, 0, offset)
                 for one, two in zip(sources, targets, strict=True)
             ]
         )
@@ -284,9 +310,20 @@ def attempt(call, *arguments) -> object:
         return errno.errorcode[error.errno]
 
 
+@pytest.fixture
+def open_place(radosgw):
+    """Where to mount for everybody: pytest's own directories are root's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        made = Place(Path(folder), radosgw)
+        yield made
+        made.clear()
+
+
 @pytest.mark.timeout(60 + 10 * HISTORIES)
-def test_the_same_calls_have_the_same_results_as_on_a_local_directory(place, bucket, tmp_path):
-    local = tmp_path / "local"
+def test_the_same_calls_have_the_same_results_as_on_a_local_directory(open_place, bucket):
+    place = open_place
+    local = place.directory.with_name("local")
     local.mkdir()
     serial = count()
     with place.mounted(f"s3://{bucket}", allow_other=True, default_permissions=True) as mount:
