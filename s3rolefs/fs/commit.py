@@ -14,7 +14,7 @@ import trio
 from s3rolefs.cache.metadata import NOTHING
 from s3rolefs.errors import FileSystemError, Reason, StoreError
 from s3rolefs.fs.descriptions import object_attributes, stored_info, without_times
-from s3rolefs.fs.inodes import Inode, InodeTable, version_of
+from s3rolefs.fs.inode import Inode, version_of
 from s3rolefs.fs.keeping import Keeper
 from s3rolefs.fs.names import CONTENT
 from s3rolefs.fs.tags import Tags
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from s3rolefs.cache.blocks import BlockCache, ObjectVersion
     from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.clock import Clock
+    from s3rolefs.fs.inodes import InodeTable
     from s3rolefs.fs.unsent import UnsentFolder
     from s3rolefs.model import Key, ObjectInfo, Stored
     from s3rolefs.s3.store import ObjectAttributes, ObjectStore

@@ -16,7 +16,8 @@ from s3rolefs.fs.commit import Committer
 from s3rolefs.fs.descriptions import object_attributes
 from s3rolefs.fs.directories import Directories
 from s3rolefs.fs.finding import Finder
-from s3rolefs.fs.inodes import ROOT_NUMBER, Inode, InodeTable, version_of
+from s3rolefs.fs.inode import Inode, version_of
+from s3rolefs.fs.inodes import ROOT_NUMBER, InodeTable
 from s3rolefs.fs.moving import Mover
 from s3rolefs.fs.names import CONTENT, Form, Kind, Step
 from s3rolefs.fs.tree import Tree

@@ -15,7 +15,7 @@ from s3rolefs.model import Key, ObjectInfo, Stored
 from s3rolefs.s3.store import ObjectAttributes
 
 if TYPE_CHECKING:
-    from s3rolefs.fs.inodes import Inode
+    from s3rolefs.fs.inode import Inode
 
 # Amazon S3 user guide, "Working with object metadata": 2 KB of user metadata, names and values.
 METADATA_LIMIT_BYTES = 2048

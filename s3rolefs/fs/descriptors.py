@@ -23,7 +23,7 @@ from s3rolefs.model import FileHandle, InodeNumber
 
 if TYPE_CHECKING:
     from s3rolefs.fs.core import Core
-    from s3rolefs.fs.inodes import Inode
+    from s3rolefs.fs.inode import Inode
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from s3rolefs.cache.background import Background
-    from s3rolefs.fs.inodes import Inode, InodeTable
+    from s3rolefs.fs.inode import Inode
+    from s3rolefs.fs.inodes import InodeTable
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from s3rolefs.fs.core import Core
-    from s3rolefs.fs.inodes import Inode
+    from s3rolefs.fs.inode import Inode
     from s3rolefs.model import InodeNumber
 
 _OURS = "user."

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from s3rolefs.clock import Clock
     from s3rolefs.config import FileConfig
-    from s3rolefs.fs.inodes import Inode
+    from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.names import Step
     from s3rolefs.s3.store import ObjectStore
 

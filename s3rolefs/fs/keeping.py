@@ -11,7 +11,8 @@ from s3rolefs.fs.unsent import KeptVersion, Unsent, UnsentFolder
 from s3rolefs.fs.writer import Attempt
 
 if TYPE_CHECKING:
-    from s3rolefs.fs.inodes import Inode, InodeTable
+    from s3rolefs.fs.inode import Inode
+    from s3rolefs.fs.inodes import InodeTable
     from s3rolefs.fs.writer import Writer
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import trio
 from s3rolefs.cache.metadata import DIRECTORY, NOTHING, MetadataCache
 from s3rolefs.errors import FileSystemError, Reason, StoreError
 from s3rolefs.fs.concurrency import for_each
-from s3rolefs.fs.inodes import Inode, InodeTable, version_of
+from s3rolefs.fs.inode import Inode, version_of
 from s3rolefs.fs.upload import copies_everything, copy_object
 from s3rolefs.model import Key, ObjectInfo, Stored
 from s3rolefs.s3.store import BatchDeleteLimit, ObjectAttributes, ObjectStore
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from s3rolefs.clock import Clock
     from s3rolefs.fs.commit import Committer
     from s3rolefs.fs.directories import Directories
+    from s3rolefs.fs.inodes import InodeTable
     from s3rolefs.fs.moverecord import MoveRecord
     from s3rolefs.fs.names import Step
     from s3rolefs.fs.unsent import UnsentFolder

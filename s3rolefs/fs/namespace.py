@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from s3rolefs.fs.core import Core
-    from s3rolefs.fs.inodes import Inode
+    from s3rolefs.fs.inode import Inode
     from s3rolefs.model import FileHandle, InodeNumber
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.attributes import Attributes
     from s3rolefs.fs.finding import Finder
-    from s3rolefs.fs.inodes import Inode, InodeTable
+    from s3rolefs.fs.inode import Inode
+    from s3rolefs.fs.inodes import InodeTable
     from s3rolefs.model import ObjectInfo
 
 

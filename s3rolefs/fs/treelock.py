@@ -11,7 +11,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from s3rolefs.fs.inodes import Inode
+    from s3rolefs.fs.inode import Inode
 
 
 class TreeLock:

@@ -13,7 +13,7 @@ import pyfuse3
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import names
 from s3rolefs.fs.attributes import Caller, Changes
-from s3rolefs.fs.inodes import Inode
+from s3rolefs.fs.inode import Inode
 from s3rolefs.fuse.failures import answered
 from s3rolefs.model import FileHandle, InodeNumber
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from s3rolefs.clock import Clock
-    from s3rolefs.fs.inodes import Inode
+    from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.unsent import Unsent
     from s3rolefs.model import FileHandle
     from s3rolefs.s3.store import ObjectStore

@@ -5,7 +5,7 @@ import pytest
 import trio
 
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs.inodes import Inode
+from s3rolefs.fs.inode import Inode
 from s3rolefs.s3.faults import Fault
 from tests.fs.mounted import mounted
 
