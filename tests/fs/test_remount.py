@@ -189,3 +189,16 @@ async def test_two_mounts_at_once_remember_in_one_file(serve, bucket, memory, cl
     async with serve() as mount:
         found, _, _ = await heads(mount, memory)
         assert found == {**dict.fromkeys(FILES, 0o100640), "f0": 0o100604}
+
+
+async def test_the_directories_of_a_map_are_told_apart(serve, bucket, memory, clock):
+    await bucket.put("one/f", b"x", metadata={"mode": str(0o100640)})
+    await bucket.put("two/f", b"x", metadata={"mode": str(0o100604)})
+    clock.advance(SETTLED_SECONDS)
+    for asked in (2, 0):
+        memory.counts.clear()
+        async with serve(directories={"one": "", "two": ""}) as mount:
+            for name, mode in (("one", 0o100640), ("two", 0o100604)):
+                assert await mount.list(name) == ["f"]
+                assert (await mount.find(f"{name}/f")).attributes.mode == mode
+        assert memory.counts["head"] == asked
