@@ -53,7 +53,7 @@ class Disk:
         self.calls.append("close")
 
     async def written(self, condition):
-        for _ in range(10):
+        for _ in range(200):
             await trio.sleep(1)
             if condition():
                 return
