@@ -115,6 +115,8 @@ class FileConfig:
     cache_memory_bytes: int = 512 * MIB
     spool_dir: str = ""
     cache_dir: str = ""
+    # How much of what was read is kept in cache_dir; 0: nothing.
+    cache_size_bytes: int = 0
     read_only: bool = False
 
 

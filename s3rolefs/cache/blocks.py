@@ -8,6 +8,7 @@ waits right now needs; what is cached for a version never changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import trio
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from s3rolefs.cache.background import Background
+    from s3rolefs.cache.disktier import DiskTier
     from s3rolefs.model import Key
     from s3rolefs.s3.store import ObjectStore
 
@@ -56,11 +58,19 @@ class _Wanted:
 
 
 class BlockCache:
-    """Serve blocks of object versions from memory, fetching them from `store` in the background."""
+    """Serve blocks of object versions from memory, fetching them from `disk` or `store` in the background."""
 
-    def __init__(self, store: ObjectStore, background: Background, *, capacity_bytes: int) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        background: Background,
+        *,
+        capacity_bytes: int,
+        disk: DiskTier | None = None,
+    ) -> None:
         self._store = store
         self._background = background
+        self._disk = disk
         self._capacity_bytes = max(capacity_bytes, 4 * BLOCK_BYTES)
         self._pool = BufferPool()
         self._cached: LRUCache[BlockName, Block] = LRUCache(self._capacity_bytes, getsizeof=_block_bytes)
@@ -142,6 +152,8 @@ class BlockCache:
             block.filled = True
             if (version.token, 0) not in self._wanted:
                 self._cached[version.token, 0] = block
+            if self._disk is not None:
+                self._disk.keep(version, 0, block)
 
     def check(self) -> None:
         """Assert the invariants (debug builds and tests)."""
@@ -154,20 +166,36 @@ class BlockCache:
             self._cached.popitem()
 
     async def _bring(self, version: ObjectVersion, first: int, wanted: Sequence[_Wanted]) -> None:
+        """Fill blocks from disk, and with one request for each run of those that are not there."""
+        if self._disk is None:
+            await self._get(version, first, wanted)
+            return
+        settled = 0
+        try:
+            found = await self._disk.read(version, first, [entry.block.view for entry in wanted])
+            async with trio.open_nursery() as nursery:
+                for on_disk, run in groupby(range(len(wanted)), found.__getitem__):
+                    places = list(run)
+                    settled = places[-1] + 1
+                    if not on_disk:
+                        nursery.start_soon(self._get, version, first + places[0], wanted[places[0] : settled])
+                        continue
+                    for place in places:
+                        self._arrived(version, first + place, wanted[place])
+        finally:
+            self._failed(version, first + settled, wanted[settled:], _given_up())
+
+    async def _get(self, version: ObjectVersion, first: int, wanted: Sequence[_Wanted]) -> None:
         done = 0
 
         def arrived(position: int) -> None:
             nonlocal done
             done = position + 1
-            entry = wanted[position]
-            entry.block.filled = True
-            name = (version.token, first + position)
-            del self._wanted[name]
-            self._wanted_bytes -= len(entry.block.view)
-            self._cached[name] = entry.block
-            entry.arrived.set()
+            self._arrived(version, first + position, wanted[position])
+            if self._disk is not None:
+                self._disk.keep(version, first + position, wanted[position].block)
 
-        failure: Exception = FileSystemError(Reason.UNREACHABLE, "the read was given up")
+        failure: Exception = _given_up()
         try:
             await self._store.get(
                 version.key,
@@ -176,16 +204,34 @@ class BlockCache:
                 if_match=version.etag,
                 on_filled=arrived,
             )
+            if self._disk is not None:
+                self._disk.prove(version)
         except FileSystemError as error:
             gone = error.reason in (Reason.PRECONDITION, Reason.NOT_FOUND, Reason.CORRUPT)
             failure = FileSystemError(Reason.STALE, "the object was replaced or removed") if gone else error
         finally:
-            for position in range(done, len(wanted)):
-                entry = wanted[position]
-                del self._wanted[version.token, first + position]
-                self._wanted_bytes -= len(entry.block.view)
-                entry.failure = failure
-                entry.arrived.set()
+            self._failed(version, first + done, wanted[done:], failure)
+
+    def _arrived(self, version: ObjectVersion, index: int, entry: _Wanted) -> None:
+        entry.block.filled = True
+        name = (version.token, index)
+        del self._wanted[name]
+        self._wanted_bytes -= len(entry.block.view)
+        self._cached[name] = entry.block
+        entry.arrived.set()
+
+    def _failed(
+        self, version: ObjectVersion, first: int, wanted: Sequence[_Wanted], failure: Exception
+    ) -> None:
+        for index, entry in enumerate(wanted, first):
+            del self._wanted[version.token, index]
+            self._wanted_bytes -= len(entry.block.view)
+            entry.failure = failure
+            entry.arrived.set()
+
+
+def _given_up() -> FileSystemError:
+    return FileSystemError(Reason.UNREACHABLE, "the read was given up")
 
 
 def _block_bytes(block: Block) -> int:

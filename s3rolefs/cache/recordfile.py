@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import sqlite3
-import stat
 from contextlib import suppress
 from dataclasses import fields
 from hashlib import blake2b
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
 
+from s3rolefs.cache.folders import make_private
 from s3rolefs.model import Key, ObjectInfo
 
 if TYPE_CHECKING:
@@ -104,10 +104,7 @@ class RecordFile:
         return None
 
     def _opened(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = self._path.parent.stat()
-        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
-            raise PermissionError(f"others may write to {self._path.parent}")
+        make_private(self._path.parent)
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(

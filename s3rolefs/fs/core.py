@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from s3rolefs.cache.background import Background
+    from s3rolefs.cache.disktier import DiskTier
     from s3rolefs.cache.recollection import Recollection
     from s3rolefs.clock import Clock
     from s3rolefs.config import FileConfig
@@ -52,6 +53,7 @@ class Core:
         folder: UnsentFolder,
         directories: Mapping[str, str],
         recollection: Recollection | None,
+        disk: DiskTier | None,
     ) -> None:
         self.background = background
         self.store = store
@@ -76,7 +78,7 @@ class Core:
         self.metadata = MetadataCache(
             clock, ttl_seconds=files.metadata_ttl_seconds, recollection=recollection
         )
-        self.blocks = BlockCache(store, background, capacity_bytes=files.cache_memory_bytes)
+        self.blocks = BlockCache(store, background, capacity_bytes=files.cache_memory_bytes, disk=disk)
         self.finder = Finder(store, self.metadata, background, files)
         self.tree = Tree(
             self.finder, self.metadata, self.table, clock, files, mounted_at_ns=self.mounted_at_ns

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from s3rolefs.cache.background import Background
+from s3rolefs.cache.disktier import DiskTier
 from s3rolefs.cache.recollection import Recollection
 from s3rolefs.cache.recordfile import RecordFile
 from s3rolefs.errors import FileSystemError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from s3rolefs.cache.blockfiles import BlockFiles
     from s3rolefs.clock import Clock
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.inode import Inode
@@ -39,7 +41,8 @@ log = logging.getLogger(__name__)
 class FileSystem:
     """Own one mount's state; usable while `run` runs.
 
-    `records` is the file for what HEAD said of objects, which outlives the mount (None: nothing does).
+    `records` is the file for what HEAD said of objects, `blocks` the directory for their bytes, which both
+    outlive the mount (None: nothing does).
     With `directories` the root consists of just these: each begins with its name in `store`, and with the
     prefix that is given in the bucket behind it.
     """
@@ -58,8 +61,10 @@ class FileSystem:
         clock: Clock,
         directories: Mapping[str, str] | None = None,
         records: Path | None = None,
+        blocks: BlockFiles | None = None,
     ) -> None:
         self._store = store
+        self._blocks = blocks
         self._records = records
         self._directories = directories or {}
         self._prefix = prefix
@@ -72,6 +77,7 @@ class FileSystem:
         async with trio.open_nursery() as nursery:
             background = Background(nursery)
             recollection = self._recollection(background)
+            disk = self._disk(background)
             self._core = Core(
                 self._store,
                 background,
@@ -81,6 +87,7 @@ class FileSystem:
                 folder=self._folder,
                 directories=self._directories,
                 recollection=recollection,
+                disk=disk,
             )
             self.names = Namespace(self._core)
             self.descriptors = Descriptors(self._core)
@@ -93,11 +100,19 @@ class FileSystem:
             finally:
                 if recollection is not None:
                     await recollection.aclose()
+                if disk is not None:
+                    await disk.aclose()
 
     def _recollection(self, background: Background) -> Recollection | None:
         if self._records is None or self.files.metadata_from_listing:
             return None
         return Recollection(RecordFile(self._records, self._clock), background, self._clock)
+
+    def _disk(self, background: Background) -> DiskTier | None:
+        if self._blocks is None:
+            return None
+        proof_seconds = self.files.metadata_ttl_seconds
+        return DiskTier(self._blocks, self._store, background, self._clock, proof_seconds=proof_seconds)
 
     async def drain(self, timeout_seconds: float) -> list[Unsent]:
         """Send everything that is not in S3; what is not sent in time is kept, and returned."""

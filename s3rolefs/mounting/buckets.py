@@ -45,11 +45,14 @@ class Bucket:
         try:
             yield
         except (FileSystemError, MountFailure) as error:
-            refusal = refusal_of(error, self.config.store) if isinstance(error, FileSystemError) else error
+            refusal = error if isinstance(error, MountFailure) else self._refusal(error)
             if self.config.directory:
                 place = f"{config.source}, directory {self.config.directory} ({self.config.store.url})"
                 refusal = MountFailure(f"{place}: {refusal.sentence}")
             raise refusal from None
+
+    def _refusal(self, error: FileSystemError) -> MountFailure:
+        return refusal_of(error, self.config.store, self.client.endpoint_url)
 
 
 def open_buckets(
@@ -87,6 +90,17 @@ async def identity(buckets: Sequence[Bucket]) -> str:
             for bucket in buckets
         ]
     )
+
+
+async def origins(buckets: Sequence[Bucket]) -> Mapping[str, str]:
+    """Return what the beginnings of a mount's keys stand for: a service, a bucket and a prefix in it."""
+    return {
+        f"{bucket.config.directory}/" if bucket.config.directory else "": (
+            f"{await bucket.client.address()}\0{bucket.config.store.bucket}\0"
+            f"{bucket.config.store.prefix if bucket.config.directory else ''}"
+        )
+        for bucket in buckets
+    }
 
 
 def _client(config: BucketConfig, access: Access, environment: Mapping[str, str], clock: Clock) -> S3Client:

@@ -283,8 +283,18 @@ OPTIONS: tuple[Option, ...] = (
             values.path,
             (
                 "Directory for what the next mount of the same source need not ask S3 for again: attributes "
-                "of objects (default s3rolefs in /var/cache or the user's cache)."
+                "of objects and, with cache_size, their content (default s3rolefs in /var/cache or the "
+                "user's cache)."
             ),
+        ),
+        (
+            "cache_size=SIZE",
+            values.disk_size_bytes,
+            (
+                "Keep up to so much of what was read or written in cache_dir, readable by this user alone "
+                "(default 0: nothing)."
+            ),
+            "cache_size_bytes",
         ),
         (
             "spool_dir=PATH",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import sdnotify
 import trio
 
+from s3rolefs.cache.blockfiles import block_files
 from s3rolefs.cache.recordfile import record_path
 from s3rolefs.clock import SystemClock
 from s3rolefs.errors import MountFailure, SystemFailure
@@ -25,7 +26,7 @@ from s3rolefs.fuse import kernel, session
 from s3rolefs.fuse.operations import Operations
 from s3rolefs.mounting import control, mounttable
 from s3rolefs.mounting.access import build_accesses
-from s3rolefs.mounting.buckets import identity, joined, open_buckets
+from s3rolefs.mounting.buckets import identity, joined, open_buckets, origins
 from s3rolefs.mounting.environment import proxies_of
 from s3rolefs.mounting.views import Views
 
@@ -169,6 +170,7 @@ class Server:
             clock=clock,
             directories=directories,
             records=record_path(config.files.cache_dir, await identity(buckets)),
+            blocks=block_files(config.files, await origins(buckets)),
         )
         await services.start(filesystem.run)
         return filesystem, Views(config=config, accesses=accesses, buckets=buckets, filesystem=filesystem)

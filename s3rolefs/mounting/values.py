@@ -22,6 +22,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+)(?:([kmgt])(?:i?b)?|b)?", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
+_LEAST_DISK_BYTES = 64 * MIB
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -88,6 +89,14 @@ def size_bytes(name: str, value: str) -> int:
     if not match:
         raise UserError(f"{name}={value} is no size: write a number of bytes, or 64K, 512M, 2G.")
     return int(match[1]) * _SIZE_UNITS[(match[2] or "").lower()]
+
+
+def disk_size_bytes(name: str, value: str) -> int:
+    """Return a number of bytes that is worth a cache on disk, or 0."""
+    size = size_bytes(name, value)
+    if 0 < size < _LEAST_DISK_BYTES:
+        raise UserError(f"{name}={value} is too small: write at least {_LEAST_DISK_BYTES // MIB}M, or 0.")
+    return size
 
 
 def connections(name: str, value: str) -> int:

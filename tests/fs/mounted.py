@@ -20,6 +20,7 @@ from s3rolefs.fs.filesystem import FileSystem
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from s3rolefs.cache.blockfiles import BlockFiles
     from s3rolefs.clock import Clock
     from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.unsent import Unsent
@@ -193,6 +194,7 @@ async def mounted(
     source: str = "s3://bucket",
     directories: Mapping[str, str] | None = None,
     records: Path | None = None,
+    blocks: BlockFiles | None = None,
     clock: Clock | None = None,
     **files: object,
 ) -> AsyncIterator[Mounted]:
@@ -206,6 +208,7 @@ async def mounted(
         clock=clock or TrioClock(),
         directories=directories,
         records=records,
+        blocks=blocks,
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(filesystem.run)
