@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ProfileNotFound
 
 from s3rolefs.errors import UserError
 from s3rolefs.s3.attempt import Origin
@@ -65,6 +65,10 @@ class EndpointFinder:
         chosen = self._store.ca_bundle or self._environ.get("AWS_CA_BUNDLE")
         return chosen or self._profile_values().get("ca_bundle")
 
+    def endpoint_url_blocking(self) -> str | None:
+        """Return the address of a service other than AWS that the option, environment or profile names."""
+        return self._settings(None).endpoint_url
+
     def find_blocking(self, region: str | None = None) -> Endpoint:
         """Return the endpoint, for the `region` that the service itself named if there is one.
 
@@ -102,6 +106,9 @@ class EndpointFinder:
     def _profile_values(self) -> dict[str, Any]:
         try:
             return dict(self._session.get_scoped_config())
+        except ProfileNotFound:
+            # Whoever takes credentials from it says so, with the nearest name.
+            return {}
         except BotoCoreError as error:
             raise UserError(f"the AWS configuration cannot be used: {error}") from None
 
