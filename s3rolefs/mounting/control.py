@@ -14,6 +14,7 @@ import stat
 import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,11 +57,10 @@ async def serve_control(
 ) -> None:
     """Answer commands about the mount `device` ("major:minor") until cancelled."""
     with _listener(device) as listener:
-        task_status.started()
-        async with trio.open_nursery() as nursery:
-            while True:
-                connection, _ = await listener.accept()
-                nursery.start_soon(_converse, trio.SocketStream(connection), handlers)
+        # It outlives a moment without free descriptors (EMFILE).
+        await trio.serve_listeners(
+            partial(_converse, handlers=handlers), [trio.SocketListener(listener)], task_status=task_status
+        )
 
 
 def ask(mount: Mount, command: str, path: str = "", **more: object) -> Answer:
@@ -129,31 +129,30 @@ def _socket_name(device: str) -> str:
 
 
 async def _converse(stream: trio.SocketStream, handlers: Mapping[str, Handler]) -> None:
-    async with stream:
-        if peer_of(stream.socket)[1] not in {0, os.geteuid()}:
-            return
-        buffered = b""
-        try:
-            while True:
-                while b"\n" not in buffered:
-                    with trio.fail_after(_REQUEST_LIMIT_SECONDS if buffered else float("inf")):
-                        piece = await stream.receive_some(65536)
-                    buffered += piece
-                    if not piece or len(buffered) > _LINE_LIMIT_BYTES:
-                        return
-                line, _, buffered = buffered.partition(b"\n")
-                answer = await _answer(line, handlers)
-                with trio.fail_after(_REQUEST_LIMIT_SECONDS):
-                    await stream.send_all(json.dumps(answer).encode() + b"\n")
-        except (trio.BrokenResourceError, trio.TooSlowError):
-            return
+    if peer_of(stream.socket)[1] not in {0, os.geteuid()}:
+        return
+    buffered = b""
+    try:
+        while True:
+            while b"\n" not in buffered:
+                with trio.fail_after(_REQUEST_LIMIT_SECONDS if buffered else float("inf")):
+                    piece = await stream.receive_some(65536)
+                buffered += piece
+                if not piece or len(buffered) > _LINE_LIMIT_BYTES:
+                    return
+            line, _, buffered = buffered.partition(b"\n")
+            answer = await _answer(line, handlers)
+            with trio.fail_after(_REQUEST_LIMIT_SECONDS):
+                await stream.send_all(json.dumps(answer).encode() + b"\n")
+    except (trio.BrokenResourceError, trio.TooSlowError):
+        return
 
 
 async def _answer(line: bytes, handlers: Mapping[str, Handler]) -> Answer:
     try:
         request = json.loads(line)
         handler = handlers[request["command"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {"error": "The running mount does not know this command: is it an older version?"}
     try:
         return await handler(request)

@@ -3,8 +3,11 @@
 import functools
 import json
 import os
+import resource
 import socket
 import stat
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import trio
@@ -106,6 +109,25 @@ async def test_a_bug_in_a_handler_does_not_end_the_server(nursery, caplog):
     nursery.cancel_scope.cancel()
 
 
+async def test_a_moment_without_free_descriptors_does_not_end_the_server(nursery, place, caplog):
+    await nursery.start(control.serve_control, DEVICE, HANDLERS)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        client = stack.enter_context(trio.socket.socket(socket.AF_UNIX))
+        hoard = stack.enter_context(ExitStack())
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 20, limits[1]))
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                hoard.enter_context(Path(os.devnull).open("rb"))
+        await client.connect(str(place / "0-999999.sock"))
+        with trio.fail_after(30):
+            while "accept" not in caplog.text:
+                await trio.sleep(0.01)
+    assert await ask("status") == {"state": "fresh"}
+    nursery.cancel_scope.cancel()
+
+
 async def test_the_socket_is_gone_afterwards(place):
     async with trio.open_nursery() as nursery:
         await nursery.start(control.serve_control, DEVICE, HANDLERS)
@@ -160,6 +182,8 @@ async def test_rubbish_gets_an_answer_and_a_flood_none(nursery, place):
     stream = await trio.open_unix_socket(str(place / "0-999999.sock"))
     async with stream:
         await stream.send_all(b"\xff\n")
+        assert "error" in json.loads(await stream.receive_some())
+        await stream.send_all(b"[" * 500_000 + b"\n")
         assert "error" in json.loads(await stream.receive_some())
         with pytest.raises(trio.BrokenResourceError):
             await stream.send_all(b"x" * (64 << 20))
