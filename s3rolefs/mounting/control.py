@@ -53,7 +53,7 @@ async def serve_control(
     device: str,
     handlers: Mapping[str, Handler],
     *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer commands about the mount `device` ("major:minor") until cancelled."""
     with _listener(device) as listener:

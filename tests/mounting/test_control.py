@@ -6,8 +6,7 @@ import os
 import resource
 import socket
 import stat
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import ExitStack, suppress
 
 import pytest
 import trio
@@ -15,6 +14,7 @@ import trio
 from s3rolefs.errors import FileSystemError, Reason, SystemFailure, UserError
 from s3rolefs.mounting import control
 from s3rolefs.mounting.mounttable import FILESYSTEM_TYPE, Mount
+from tests.bed.patience import wait_until
 
 DEVICE = "0:999999"
 
@@ -117,13 +117,13 @@ async def test_a_moment_without_free_descriptors_does_not_end_the_server(nursery
         hoard = stack.enter_context(ExitStack())
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
         resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 20, limits[1]))
+        with suppress(OSError):
+            for _ in range(20):
+                hoard.callback(os.close, os.dup(client.fileno()))
         with pytest.raises(OSError, match="Too many open files"):
-            while True:
-                hoard.enter_context(Path(os.devnull).open("rb"))
+            os.dup(client.fileno())
         await client.connect(str(place / "0-999999.sock"))
-        with trio.fail_after(30):
-            while "accept" not in caplog.text:
-                await trio.sleep(0.01)
+        await trio.to_thread.run_sync(wait_until, lambda: "accept" in caplog.text, 30)
     assert await ask("status") == {"state": "fresh"}
     nursery.cancel_scope.cancel()
 
