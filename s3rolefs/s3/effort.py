@@ -29,7 +29,7 @@ class Effort:
     """Bring one request through; belongs to the task that makes it.
 
     `request` changes only when a GET is resumed. `maybe_done` is true once an attempt may have
-    taken effect without an answer that says so.
+    taken effect without an answer that says so. `signed_at_seconds`: the time of the latest signature.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Effort:
         self.request = request
         self.patience = patience
         self.maybe_done = False
+        self.signed_at_seconds = 0.0
         self._into = into
         self._on_filled = on_filled
         self._filled_bytes = 0

@@ -193,6 +193,7 @@ class Exchange:
 
         def make_headers() -> Mapping[str, str]:
             headers = {"host": endpoint.origin.authority, **request.headers}
+            effort.signed_at_seconds = self.server_seconds()
             if session is not None:
                 headers = self._signer.sign(
                     method=request.method,
@@ -202,7 +203,7 @@ class Exchange:
                     payload_sha256=effort.payload_sha256(encrypted=endpoint.origin.scheme == "https"),
                     region=endpoint.region,
                     keys=session,
-                    at_seconds=self.server_seconds(),
+                    at_seconds=effort.signed_at_seconds,
                 )
             if request.method in {"PUT", "POST"}:
                 headers["content-length"] = str(request.body_length)
@@ -236,7 +237,7 @@ class Exchange:
             await self._move(endpoint, region)
             return True
         code = document.code if document else ""
-        if self._correct_clock(answer, code) and effort.may_correct_clock():
+        if self._was_signed_late(effort, answer, code) and effort.may_correct_clock():
             return True
         # A body that is not S3's comes from something in between, which says nothing of the session.
         from_service = document is not None or not answer.body
@@ -258,17 +259,21 @@ class Exchange:
                 except UserError as error:
                     raise StoreError(Reason.REFUSED, error.sentence) from error
 
-    def _correct_clock(self, answer: Answer, code: str) -> bool:
+    def _was_signed_late(self, effort: Effort, answer: Answer, code: str) -> bool:
+        """Say whether a refusal is one of the time of signing; sign by the service's from now on."""
         if answer.status != 403 or code not in {"", "RequestTimeTooSkewed"}:
             return False
         date_ns = parse_http_date(answer.headers.get("date"))
-        off_seconds = date_ns / 1e9 - self.server_seconds()
-        if not date_ns or abs(off_seconds) < TOLERATED_SKEW_SECONDS:
+        if not date_ns or abs(date_ns / 1e9 - effort.signed_at_seconds) < TOLERATED_SKEW_SECONDS:
             return False
-        self._skew_seconds += off_seconds
-        log.warning(
-            "this machine's clock is %+.0f s off the service's; signing by the service's", -self._skew_seconds
-        )
+        off_seconds = date_ns / 1e9 - self.server_seconds()
+        # Requests that were on their way together are refused together: the first one sets the clock.
+        if abs(off_seconds) >= TOLERATED_SKEW_SECONDS:
+            self._skew_seconds += off_seconds
+            log.warning(
+                "this machine's clock is %+.0f s off the service's; signing by the service's",
+                -self._skew_seconds,
+            )
         return True
 
     async def _judge(

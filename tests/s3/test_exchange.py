@@ -284,6 +284,22 @@ async def test_a_wrong_clock_is_put_right_by_the_answer(autojump_clock, clock, c
     assert dates == ["20231114T215320Z", "20231114T221320Z", "20231114T221320Z"]
 
 
+async def test_requests_on_their_way_together_are_all_repeated_when_the_clock_is_put_right(
+    autojump_clock, clock
+):
+    def refused(_attempt):
+        return refusal(403, date=CLOCK_TEXT)
+
+    clock.step_wall(-1200)
+    sessions = Sessions()
+    script = Script(refused, refused, OK)
+    exchange = exchange_over(script, clock, sessions=sessions)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(exchange.perform, head_object("a"))
+        nursery.start_soon(exchange.perform, head_object("b"))
+    assert (sessions.rejected, len(script.attempts)) == ([], 4)
+
+
 async def test_a_clock_is_put_right_once_per_request(autojump_clock, clock):
     far = iter(["Tue, 14 Nov 2023 23:13:20 GMT", "Tue, 14 Nov 2023 20:13:20 GMT", CLOCK_TEXT])
     script = Script(lambda _: refusal(403, "RequestTimeTooSkewed", date=next(far, CLOCK_TEXT)))
