@@ -10,6 +10,7 @@ import click
 
 from s3rolefs.cli import display
 from s3rolefs.cli.target import ask, target_arguments
+from s3rolefs.errors import UserError
 
 _MARKS = {
     "works": ("✓", "ok", "green"),
@@ -20,7 +21,10 @@ _MARKS = {
 }
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Find out whether a mount would work, and why not.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @target_arguments
 def check(target: str | None, options: tuple[str, ...], *, as_json: bool) -> None:
     """Find out whether a mount of s3://BUCKET[/PREFIX] would work, or how one at DIR does, and why not.
@@ -31,12 +35,14 @@ def check(target: str | None, options: tuple[str, ...], *, as_json: bool) -> Non
     works, else with 1.
     """
     if target is None:
-        raise click.UsageError("Say what is to be checked: s3://BUCKET[/PREFIX], or a mounted directory")
+        raise UserError("Say what is to be checked: s3://BUCKET[/PREFIX], or a mounted directory.")
     report = _check(target, options) if "://" in target else ask("check", target, options)
     if as_json:
         display.show_json(report)
     else:
-        for each in report.get("reports", [report]):
+        for number, each in enumerate(report.get("reports", [report])):
+            if number:
+                click.echo()
             _show(each)
     if not report["usable"]:
         raise click.exceptions.Exit(1)

@@ -15,7 +15,10 @@ from s3rolefs.errors import UserError
 _MARK = "S3ROLEFS_CREDS"
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Give the session of a mount to another program.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--process", "for_process", is_flag=True, help="Print what credential_process expects.")
 @click.option("-o", "options", metavar="OPTS", multiple=True, help="Options, as for the mount.")
 @click.argument("target", metavar="[DIR|s3://BUCKET|map://NAME]", required=False)

@@ -30,7 +30,10 @@ _LARGEST_CHARACTERS = 256 * 1024
 _LONGEST_LINE = 4096
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Hand a mount what its role needs from a person.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @target_arguments
 @click.option(
     "--file", "path", metavar="PATH", help="Take what is needed from a file; - is the standard input."

@@ -71,9 +71,10 @@ def _run(arguments: list[str], name: str) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return _USAGE_STATUS
+    except click.UsageError as error:
+        return _complain(name, _with_help(error), _USAGE_STATUS)
     except click.ClickException as error:
-        sentence = error.format_message()
-        return _complain(name, sentence if sentence.endswith(".") else f"{sentence}.", _USAGE_STATUS)
+        return _complain(name, f"{error.format_message().rstrip('.')}.", _USAGE_STATUS)
     except UserError as error:
         return _complain(name, error.sentence, error.exit_status)
     except (KeyboardInterrupt, click.Abort):
@@ -90,6 +91,12 @@ def _run(arguments: list[str], name: str) -> int:
         )
         return _complain(name, sentence, _BUG_STATUS)
     return result if isinstance(result, int) else 0
+
+
+def _with_help(error: click.UsageError) -> str:
+    """Return click's sentence with the command that says what would be right."""
+    words = ["s3rolefs", *(error.ctx.command_path.split()[1:] if error.ctx else ()), "--help"]
+    return f"{error.format_message().rstrip('.')} (`{' '.join(words)}` tells more)."
 
 
 def _complain(name: str, sentence: str, status: int) -> int:

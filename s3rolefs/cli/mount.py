@@ -10,7 +10,11 @@ from s3rolefs import __version__
 from s3rolefs.cli.options import MountCommand
 
 
-@click.command(cls=MountCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=MountCommand,
+    short_help="Mount a bucket, a prefix of it, or a map of several.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.argument("source", metavar="s3://BUCKET[/PREFIX/]|map://NAME")
 @click.argument("directory", metavar="DIR")
 @click.option(

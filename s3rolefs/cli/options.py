@@ -20,5 +20,6 @@ class MountCommand(click.Command):
         formatter.write_paragraph()
         formatter.write_text(
             "Words in these names may be joined with _ or -; a value with a comma stands in double "
-            "quotes. The flags of mount(8) work as always. `man mount.s3rolefs` tells more."
+            "quotes. ro, noexec, allow_other and the like mean what they always mean. "
+            "`man mount.s3rolefs` tells more."
         )

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Renew the session of a mount now.", context_settings={"help_option_names": ["-h", "--help"]}
+)
 @target_arguments
 def refresh(target: str | None, options: tuple[str, ...], *, as_json: bool) -> int:
     """Renew the session of a mounted DIR now, or try whether what the options say can be renewed."""

@@ -10,7 +10,10 @@ from s3rolefs.cli import display
 from s3rolefs.cli.target import ask, target_arguments
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Show a mount's session, its requests and unsent data.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @target_arguments
 def status(target: str | None, options: tuple[str, ...], *, as_json: bool) -> None:
     """Show how a mounted DIR stands (role, requests, what is not sent yet), or a role before it is used."""
@@ -45,7 +48,7 @@ def _role(role: dict[str, Any], mountpoint: str | None) -> dict[str, str | None]
         "role": role["arn"],
         "credentials": role["source"],
         "state": role["state"],
-        "session": f"number {role['generation']} ({role['fetches']} fetches, {role['failures']} failed)",
+        "session": f"number {role['generation']} ({role['fetches']} fetched, {role['failures']} failed)",
         "expires": display.moment(role["expires_at"]) or "never",
         "next renewal": display.moment(role["next_refresh_at"]),
         "last error": role["last_error"] or None,

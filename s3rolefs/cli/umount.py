@@ -5,7 +5,10 @@ from __future__ import annotations
 import click
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Unmount, and wait until everything is in the bucket.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.argument("directory", metavar="DIR")
 @click.option("-l", "--lazy", is_flag=True, help="Take the directory away even while files are open in it.")
 @click.option("-f", "--force", is_flag=True, hidden=True)

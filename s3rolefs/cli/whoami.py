@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Show who a session is, and until when.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @target_arguments
 def whoami(target: str | None, options: tuple[str, ...], *, as_json: bool) -> int:
     """Show who the session of a mounted DIR is, or of what the options say, and until when."""

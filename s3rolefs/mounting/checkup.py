@@ -275,7 +275,8 @@ class Checkup:
                 self._note(step, Outcome.DENIED, f"{action} is denied below {where}{_words(error)}.")
                 return False
             if error.reason is not Reason.ARCHIVED:
-                self._note(step, Outcome.FAILS, refusal_of(error, self._config.store).sentence)
+                refusal = refusal_of(error, self._config.store, self._client.endpoint_url)
+                self._note(step, Outcome.FAILS, refusal.sentence)
                 return False
         except trio.Cancelled:
             self._note(step, Outcome.FAILS, "no answer came in time.")

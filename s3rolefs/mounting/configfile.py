@@ -70,11 +70,11 @@ def _check(path: Path, status: os.stat_result) -> None:
         raise UserError(f"{path} is not a regular file.")
     if status.st_uid not in {0, os.geteuid()}:
         raise UserError(
-            f"{path} belongs to another user, who could have commands run here: run: chown root {path}"
+            f"{path} belongs to another user, who could have commands run here; run `chown root {path}`."
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UserError(
-            f"{path} can be changed by other users, who could have commands run here: run: chmod go-w {path}"
+            f"{path} can be changed by others, who could have commands run here; run `chmod go-w {path}`."
         )
     if status.st_size > _LARGEST_BYTES:
         raise UserError(f"{path} is larger than 1 MiB, so it is not what it should be.")

@@ -14,7 +14,7 @@ from s3rolefs.errors import MountFailure, UserError
 from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT, Target
 from s3rolefs.mounting.settings import load_settings
 from s3rolefs.mounting.source import parse_source
-from s3rolefs.mounting.words import IGNORED, PASSED_ON, SECRETS
+from s3rolefs.mounting.words import ELSEWHERE, IGNORED, PASSED_ON, SECRETS
 from s3rolefs.roles.validation import validate
 
 if TYPE_CHECKING:
@@ -196,8 +196,9 @@ def _refuse(name: str, *, sloppy: bool) -> None:
         raise MountFailure("A mounted bucket cannot be remounted: unmount it and mount it again.")
     if sloppy:
         return
-    near = difflib.get_close_matches(name, [*BY_NAME, *PASSED_ON], n=1)
-    hint = f"did you mean {near[0]}?" if near else "`man mount.s3rolefs` lists all options."
+    alike = difflib.get_close_matches(name, [*BY_NAME, *PASSED_ON], n=1)
+    near = ELSEWHERE.get(name) or next(iter(alike), None)
+    hint = f"did you mean {near}?" if near else "`man mount.s3rolefs` lists all options."
     raise UserError(f"There is no option {name}: {hint}")
 
 

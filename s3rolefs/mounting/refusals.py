@@ -46,8 +46,8 @@ _ALIKE = {
 }
 
 
-def refusal_of(error: FileSystemError, store: StoreConfig) -> MountFailure:
-    """Return the sentence for a start that failed."""
+def refusal_of(error: FileSystemError, store: StoreConfig, endpoint_url: str | None) -> MountFailure:
+    """Return the sentence for a start that failed; `endpoint_url` is whose service was asked, if not AWS."""
     if isinstance(error, CredentialsError):
         # Written for people already, with the policies to paste where they are missing.
         return MountFailure(error.text)
@@ -57,7 +57,7 @@ def refusal_of(error: FileSystemError, store: StoreConfig) -> MountFailure:
         return denial_of(store, None)
     if sentence is None:
         sentence = f"{{Place}} the bucket {{bucket}} cannot be used: {{said}}{f' ({code})' if code else ''}."
-    place = _place(store)
+    place = _place(store, endpoint_url)
     return MountFailure(
         sentence.format(
             place=place,
@@ -87,7 +87,7 @@ def not_public(store: StoreConfig) -> MountFailure:
     )
 
 
-def _place(store: StoreConfig) -> str:
-    if store.endpoint_url:
-        return f"at {store.endpoint_url}"
+def _place(store: StoreConfig, endpoint_url: str | None) -> str:
+    if endpoint_url:
+        return f"at {endpoint_url}"
     return f"at AWS in {store.region}" if store.region else "at AWS"

@@ -21,7 +21,9 @@ def parse_source(source: str) -> tuple[str, str]:
     """
     scheme, separator, rest = source.partition("://")
     if not separator or scheme != "s3":
-        raise UserError(f"The source {source!r} is not understood: write s3://BUCKET or s3://BUCKET/PREFIX/.")
+        raise UserError(
+            f"The source {source!r} is not understood: write s3://BUCKET, s3://BUCKET/PREFIX/ or map://NAME."
+        )
     bucket, _, prefix = rest.partition("/")
     if not bucket:
         raise UserError(f"The source {source!r} names no bucket: write s3://BUCKET or s3://BUCKET/PREFIX/.")

@@ -39,10 +39,14 @@ def unmount(directory: str, *, lazy: bool, tell: Callable[[str], None]) -> None:
         mount = mounttable.mount_at(path)
     if mount is None or mount.filesystem != mounttable.FILESYSTEM_TYPE:
         raise MountFailure(f"{directory} has no bucket mounted on it.")
+    if os.geteuid() not in {0, mount.owner}:
+        raise MountFailure(
+            f"{directory} was mounted by another user: only that user and root may unmount it."
+        )
     try:
         connection: socket.socket | None = control.connect(mount)
     except UserError:
-        # Dead, or another user's: unmounting is judged by the kernel.
+        # Dead: unmounting is judged by the kernel.
         connection = None
     try:
         kernel.unmount_blocking(path, lazy=lazy)

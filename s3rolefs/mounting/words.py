@@ -31,3 +31,17 @@ SECRETS = {
     "saml_assertion": "saml_assertion_file",
 }
 """Literal secrets, refused because a command line is public, and what takes their place."""
+
+ELSEWHERE = {
+    "url": "endpoint_url",
+    "passwd_file": "credentials_file",
+    "iam_role": "credential_source",
+    "public_bucket": "no_sign_request",
+    "use_path_request_style": "path_style",
+    "force_path_style": "path_style",
+    "multireq_max": "connections",
+    "stat_cache_expire": "metadata_ttl",
+    "use_cache": "cache_dir",
+    "read_only": "ro",
+}
+"""What options of s3fs and Mountpoint for S3, which people bring along, are called here."""

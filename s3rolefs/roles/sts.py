@@ -59,6 +59,8 @@ _WRONG_KEY_CODES = frozenset(
 _NO_STS_CODES = frozenset(
     {"MethodNotAllowed", "NotImplemented", "InvalidAction", "InvalidRequest", "404", "405", "501"}
 )
+# What radosgw says without a word more; AWS denies what does not exist.
+_UNEXPLAINED = {"NoSuchEntity": "it does not exist there"}
 _DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
 _PROOF_CODES = frozenset({"InvalidIdentityToken", "IDPRejectedClaim"})
 
@@ -253,11 +255,12 @@ class TokenService:
     def _refusal(self, error: ClientError, *, what: str, proof: str = "session") -> CredentialsError:
         """Turn an answer of STS into an error of ours (the classes are ROLES.md's)."""
         said = _said(error)
-        code, sentence = str(said.get("Code", "")), str(said.get("Message") or "no reason given")
+        code = str(said.get("Code", ""))
+        sentence = str(said.get("Message") or _UNEXPLAINED.get(code, "no reason given"))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         words = f"{sentence} ({code})"
         reason = Reason.ROLE_REFUSED
-        if code in _NO_STS_CODES or status in (404, 405, 501):
+        if code in _NO_STS_CODES or (status in (404, 405, 501) and code not in _UNEXPLAINED):
             code = "NoSts"
             message = f"{self.name} does not know how to {what}: {words}; sts_endpoint= names the right one."
         elif code in _TRANSIENT_CODES or status >= 500 or status == 429 or "verification key" in sentence:

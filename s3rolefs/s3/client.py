@@ -59,6 +59,7 @@ class S3Client:
         profile: str | None = None,
     ) -> None:
         finder = EndpointFinder(store, profile=profile, environ=environ)
+        self.endpoint_url = finder.endpoint_url_blocking()
         tls = tls_maker(finder.ca_bundle_blocking())
         self.counts: Counter[str] = Counter()
         self._prefix = store.prefix

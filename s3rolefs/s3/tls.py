@@ -12,6 +12,8 @@ from s3rolefs.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_WAY_OUT = "correct the path in ca_bundle, AWS_CA_BUNDLE or the profile, whichever names it."
+
 
 def tls_maker(ca_bundle: str | None) -> Callable[[], ssl.SSLContext]:
     """Return a function that makes the context once, when first asked; callable from any thread.
@@ -33,6 +35,6 @@ def _context(ca_bundle: str | None) -> ssl.SSLContext:
             return ssl.create_default_context(capath=ca_bundle)
         return ssl.create_default_context(cafile=ca_bundle)
     except ssl.SSLError:
-        raise UserError(f"the CA bundle {ca_bundle} holds no certificate in PEM form") from None
+        raise UserError(f"The CA bundle {ca_bundle} holds no certificate in PEM form: {_WAY_OUT}") from None
     except OSError as error:
-        raise UserError(f"the CA bundle {ca_bundle} cannot be read: {error.strerror}") from None
+        raise UserError(f"The CA bundle {ca_bundle} cannot be read ({error.strerror}): {_WAY_OUT}") from None

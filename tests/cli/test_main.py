@@ -44,9 +44,9 @@ def test_every_name_of_umount(monkeypatch, capsys, argv):
     ("arguments", "words"),
     [
         (["mount"], "Missing argument"),
-        (["mount", "s3://bucket"], "Missing argument 'DIR'"),
+        (["mount", "s3://bucket"], "Missing argument 'DIR' (`s3rolefs mount --help` tells more)."),
         (["mount", "--nonsense", "s3://bucket", "/mnt"], "No such option"),
-        (["dance"], "No such command 'dance'"),
+        (["dance"], "No such command 'dance' (`s3rolefs --help` tells more)."),
         (["status", "/tmp"], "lies in no mounted bucket"),
         (["refresh", "/tmp"], "lies in no mounted bucket"),
         (["whoami", "/tmp"], "lies in no mounted bucket"),
@@ -66,6 +66,7 @@ def test_help_lists_commands_and_options(monkeypatch, capsys):
     assert status == 0
     for name in ("mount", "umount", "whoami", "status", "refresh"):
         assert name in out
+    assert "..." not in out.split("Commands:")[1]
     status, out, _ = run(monkeypatch, capsys, "s3rolefs", "mount", "--help")
     assert status == 0
     assert "role_arn=ARN" in out

@@ -119,8 +119,11 @@ def test_the_log_shows_nothing_of_what_is_given(role_place, make_role, bucket, t
 def test_other_users_get_nothing(place, bucket):
     with place.mounted(f"s3://{bucket}", allow_other=True) as mount:
         said = run(*as_user(), PROGRAM, "creds", "--process", mount.path, check=False)
+        kept = run(*as_user(), PROGRAM, "umount", mount.path, check=False)
+        assert mount.ask("whoami")["kind"]
     assert (said.returncode, said.stdout) == (1, "")
     assert "another user" in said.stderr
+    assert (kept.returncode, "only that user and root may unmount it" in kept.stderr) == (32, True)
 
 
 def test_a_profile_that_asks_for_itself(configure):

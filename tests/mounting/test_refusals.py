@@ -12,7 +12,8 @@ def config(*options):
 
 
 def sentence(code, reason=Reason.REFUSED, message="", *options):
-    refusal = refusal_of(StoreError(reason, message, code=code), config(*options).buckets[0].store)
+    store = config(*options).buckets[0].store
+    refusal = refusal_of(StoreError(reason, message, code=code), store, store.endpoint_url)
     assert isinstance(refusal, MountFailure)
     assert refusal.exit_status == 32
     assert "\n" not in refusal.sentence
@@ -77,4 +78,4 @@ def test_a_denial_names_who_what_and_where():
 
 def test_a_refused_role_keeps_its_policies():
     error = CredentialsError(Reason.ROLE_REFUSED, "STS said no.", advice='{\n"Version": 1}')
-    assert refusal_of(error, config().buckets[0].store).sentence == 'STS said no.\n{\n"Version": 1}'
+    assert refusal_of(error, config().buckets[0].store, None).sentence == 'STS said no.\n{\n"Version": 1}'

@@ -257,7 +257,7 @@ def test_a_file_that_others_could_have_written_is_refused(file):
     for mode in (0o664, 0o646):
         write(file, CHAIN)
         file.chmod(mode)
-        assert f"run: chmod go-w {file}" in refusal(load_settings, os.environ)
+        assert f"run `chmod go-w {file}`." in refusal(load_settings, os.environ)
     file.chmod(0o644)
     os.chown(file, STRANGER, -1)
     assert f"{file} belongs to another user" in refusal(load_settings, os.environ)

@@ -112,6 +112,7 @@ NOT_AUTHORIZED = (
         ((503, "ServiceUnavailable", "Later"), Reason.UNREACHABLE, "just now"),
         ((400, "IDPCommunicationError", "No answer"), Reason.UNREACHABLE, "just now"),
         ((403, "RequestExpired", "Too old"), Reason.UNREACHABLE, "set the machine's clock"),
+        ((404, "NoSuchEntity", "None of that name"), Reason.ROLE_REFUSED, "refuses to assume"),
         ((405, "MethodNotAllowed", "Not here"), Reason.ROLE_REFUSED, "sts_endpoint= names the right one"),
     ],
     ids=lambda value: value[1] if isinstance(value, tuple) else "",

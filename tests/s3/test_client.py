@@ -449,9 +449,15 @@ async def test_what_a_wrong_address_or_bucket_answers(clock, step, reason, code)
         assert (caught.value.reason, caught.value.code) == (reason, code)
 
 
+def test_a_client_knows_whose_service_the_environment_names(clock):
+    here, store = {"AWS_ENDPOINT_URL": "http://env"}, StoreConfig(bucket="bucket")
+    assert S3Client(store, Sessions(), clock, environ=here).endpoint_url == "http://env"
+    assert S3Client(store, Sessions(), clock, environ={}).endpoint_url is None
+
+
 def test_a_ca_bundle_that_is_not_there_is_said_at_once(clock, tmp_path):
     store = StoreConfig(bucket="bucket", ca_bundle=str(tmp_path / "none.pem"))
-    with pytest.raises(UserError, match=r"none\.pem cannot be read: No such file"):
+    with pytest.raises(UserError, match=r"none\.pem cannot be read .No such file"):
         S3Client(store, Sessions(), clock, environ={})
     empty = tmp_path / "empty.pem"
     empty.touch()
