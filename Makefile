@@ -63,7 +63,7 @@ $(STAMP): $(LOCKED) pyproject.toml
 	@rm -rf $(VENV)
 	@python3 -m venv $(VENV)
 	@$(LIMIT) 1200 $(BIN)/pip $(INSTALL) --require-hashes -r $(LOCKED)
-	@$(LIMIT) 300 $(BIN)/pip $(INSTALL) --no-deps --no-build-isolation -e .
+	@PYTHONWARNINGS=ignore $(LIMIT) 300 $(BIN)/pip $(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .PHONY: lock
