@@ -8,6 +8,7 @@ works on single files, alone for the move of a directory), then an inode's lock,
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -44,7 +45,8 @@ class FileSystem:
     `records` is the file for what HEAD said of objects, `blocks` the directory for their bytes, which both
     outlive the mount (None: nothing does).
     With `directories` the root consists of just these: each begins with its name in `store`, and with the
-    prefix that is given in the bucket behind it.
+    prefix that is given in the bucket behind it. `origins` says what the beginnings of keys stand for, so
+    that what is left unsent goes nowhere else.
     """
 
     names: Namespace
@@ -62,6 +64,7 @@ class FileSystem:
         directories: Mapping[str, str] | None = None,
         records: Path | None = None,
         blocks: BlockFiles | None = None,
+        origins: Mapping[str, str] | None = None,
     ) -> None:
         self._store = store
         self._blocks = blocks
@@ -70,7 +73,7 @@ class FileSystem:
         self._prefix = prefix
         self.files = files
         self._clock = clock
-        self._folder = UnsentFolder(files.spool_dir, source)
+        self._folder = UnsentFolder(files.spool_dir, source, origins or {"": source})
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the background tasks (fetches, uploads, retries) until cancelled."""
@@ -148,6 +151,11 @@ class FileSystem:
         keeper = self._core.committer.keeper
         for name, kept in self._folder.inherit():
             path = self._core.table.path_of(kept.key)
+            if kept.origin != self._folder.origin_of(kept.key):
+                log.warning("%s: a version for %s is still kept, which is not there now", path, kept.origin)
+                reason = f"it belongs to {kept.origin}; a mount that has this there sends it"
+                keeper.note_conflict(name, replace(kept, reason=reason, conflict=True))
+                continue
             inode = None if kept.conflict else self._inode_for(kept)
             if inode is None:
                 log.warning("%s: a version that lost to another one is still kept (%s)", path, name)
@@ -171,10 +179,8 @@ class FileSystem:
         return inode
 
     def _directory_for(self, steps: Sequence[Step]) -> Inode | None:
-        """Make the inodes on the way to a directory; None: the map no longer has it, or it is a file."""
+        """Make the inodes on the way to a directory; None: it is a file."""
         parent = self._core.table.root
-        if self._directories and (not steps or steps[0].text not in self._directories):
-            return None
         for step in steps:
             parent = parent.children.get(step) or self._core.table.add(
                 parent,
@@ -191,9 +197,12 @@ class FileSystem:
             old, new = (self._core.table.path_of(prefix[:-1]) for prefix in (record.old, record.new))
             copied = f"{len(record.copies)} of {record.objects} files were copied"
             begun = "and their removal was begun" if record.removing else "and none was removed"
-            directory = self._directory_for(names.steps(record.old[len(self._prefix) :])[:-1])
+            is_here = record.origin == self._folder.origin_of(record.old)
+            steps = names.steps(record.old[len(self._prefix) :])
+            directory = self._directory_for(steps[:-1]) if is_here else None
             able = directory is not None and not self.files.read_only
-            then = "it is finished now" if able else "a mount that may write finishes it"
+            who = f"that may write to {record.origin}"
+            then = "it is finished now" if able else f"a mount {who} finishes it"
             log.warning(
                 "the move of %s to %s was broken off when its mount ended: %s, %s; %s",
                 *(old, new, copied, begun, then),

@@ -86,8 +86,10 @@ class Keeper:
         )
 
     def _description(self, inode: Inode, writer: Writer, reason: str, *, conflict: bool) -> KeptVersion:
+        key = self._table.key(inode)
         return KeptVersion(
-            key=self._table.key(inode),
+            key=key,
+            origin=self._folder.origin_of(key),
             size_bytes=writer.size_bytes,
             attributes=inode.attributes,
             base_etag=inode.version.etag if inode.version is not None else None,

@@ -26,7 +26,7 @@ from s3rolefs.fs.moverecord import MoveRecord
 from s3rolefs.model import Key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,11 @@ class Unsent:
 class KeptVersion:
     """Describe a kept version: enough to send it in another process.
 
-    `base_etag` is None for a new file; `present` and `changed` are byte ranges of the data file.
+    `origin` is what its key belongs to; `base_etag` is None for a new file; `present` and `changed` are byte ranges of the data file.
     """
 
     key: str
+    origin: str | None
     size_bytes: int
     attributes: Attributes
     base_etag: str | None
@@ -75,9 +76,10 @@ class KeptVersion:
 
 
 class UnsentFolder:
-    """Own the folder of this mount."""
+    """Own the folder of this mount; `origins` are what keys belong to, by their beginnings."""
 
-    def __init__(self, spool_dir: str, source: str) -> None:
+    def __init__(self, spool_dir: str, source: str, origins: Mapping[str, str]) -> None:
+        self._origins = origins
         name = blake2b(source.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
         self._all = Path(spool_dir) / name
         self.path = self._all / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -102,6 +104,10 @@ class UnsentFolder:
         os.close(self._lock)
         self._lock = lock
         log.warning("%s had been removed and was made again", self.path)
+
+    def origin_of(self, key: str) -> str | None:
+        """Return what a key belongs to, None where a map has no such directory."""
+        return next((self._origins[outer] for outer in self._origins if key.startswith(outer)), None)
 
     def new_name(self) -> str:
         """Return a name for one kept version."""
@@ -154,7 +160,8 @@ class UnsentFolder:
     def begin_move(self, old: str, new: str, objects: int) -> MoveRecord:
         """Begin the record of a directory's move."""
         self.restore()
-        return MoveRecord.begin(self.path / f"{self.new_name()}.move", old, new, objects)
+        path = self.path / f"{self.new_name()}.move"
+        return MoveRecord.begin(path, old, new, objects, origin=self.origin_of(old))
 
     def moves(self) -> list[MoveRecord]:
         """Return the moves that were under way when earlier mounts ended, once they are inherited."""

@@ -96,7 +96,7 @@ async def origins(buckets: Sequence[Bucket]) -> Mapping[str, str]:
     """Return what the beginnings of a mount's keys stand for: a service, a bucket and a prefix in it."""
     return {
         f"{bucket.config.directory}/" if bucket.config.directory else "": (
-            f"{await bucket.client.address()}\0{bucket.config.store.bucket}\0"
+            f"{await bucket.client.address()} s3://{bucket.config.store.bucket}/"
             f"{bucket.config.store.prefix if bucket.config.directory else ''}"
         )
         for bucket in buckets

@@ -162,6 +162,7 @@ class Server:
             for bucket in buckets:
                 nursery.start_soon(bucket.wait_until_usable, config)
         store, prefix, directories = joined(buckets)
+        whence = await origins(buckets)
         filesystem = FileSystem(
             store,
             prefix=prefix,
@@ -170,7 +171,8 @@ class Server:
             clock=clock,
             directories=directories,
             records=record_path(config.files.cache_dir, await identity(buckets)),
-            blocks=block_files(config.files, await origins(buckets)),
+            blocks=block_files(config.files, whence),
+            origins=whence,
         )
         await services.start(filesystem.run)
         return filesystem, Views(config=config, accesses=accesses, buckets=buckets, filesystem=filesystem)

@@ -195,6 +195,7 @@ async def mounted(
     directories: Mapping[str, str] | None = None,
     records: Path | None = None,
     blocks: BlockFiles | None = None,
+    origins: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     **files: object,
 ) -> AsyncIterator[Mounted]:
@@ -209,6 +210,7 @@ async def mounted(
         directories=directories,
         records=records,
         blocks=blocks,
+        origins=origins,
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(filesystem.run)

@@ -1,11 +1,13 @@
 """A root whose directories are those of a map: each of them has a bucket of its own."""
 
 import pytest
+import trio
 
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.s3.faults import Fault, FaultyStore
 from s3rolefs.s3.joint import JointStore, Part
 from s3rolefs.s3.memory import MemoryStore
+from s3rolefs.s3.store import ObjectAttributes
 from tests.fs.mounted import TrioClock, is_kept, mounted
 
 PREFIXES = {"a": "", "b": "deep/"}
@@ -22,7 +24,13 @@ def serve(stores, tmp_path):
         parts = [
             Part(outer=f"{name}/", store=stores[name], inner=prefix) for name, prefix in prefixes.items()
         ]
-        return mounted(JointStore(parts), tmp_path / "spool", source="map://office", directories=prefixes)
+        return mounted(
+            JointStore(parts),
+            tmp_path / "spool",
+            source="map://office",
+            directories=prefixes,
+            origins={part.outer: f"s3://{part.outer}{part.inner}" for part in parts},
+        )
 
     return serve
 
@@ -78,6 +86,37 @@ async def test_what_belongs_to_a_directory_that_left_the_map_stays_on_disk(serve
         assert await mount.list() == ["a"]
         [unsent] = mount.filesystem.unsent()
         assert (unsent.path, is_kept(unsent)) == ("/b/f", True)
+        assert "s3://b/deep/" in unsent.reason
+
+
+async def test_nothing_is_sent_to_what_took_the_place_of_a_bucket(serve, stores, autojump_clock, caplog):
+    async with serve() as mount:
+        await mount.mkdir("b/d")
+        await mount.write("b/d/f", b"stored")
+        stores["b"].plan(Fault(verb="put", times=None, reason=Reason.ACCESS_DENIED))
+        await refused(Reason.ACCESS_DENIED, mount.write("b/f", b"kept"))
+    async with serve({"a": "", "b": "other/"}) as mount:
+        # The record of a move that was broken off.
+        mount.filesystem._folder.begin_move("b/d/", "b/e/", 1)
+    stores["b"].plan()
+    await stores["b"].put("deep/e/f", b"", ObjectAttributes())
+    before = await keys(stores["b"])
+    for prefix in ("third/", "deep/"):
+        caplog.clear()
+        async with serve({"a": "", "b": prefix}) as mount:
+            await trio.sleep(60)
+            if prefix == "third/":
+                [unsent] = mount.filesystem.unsent()
+                assert (unsent.path, unsent.conflict, is_kept(unsent)) == ("/b/f", True, True)
+                assert unsent.reason == "it belongs to s3://b/deep/; a mount that has this there sends it"
+                assert await mount.list("b") == []
+                assert await keys(stores["b"]) == before
+            else:
+                assert mount.filesystem.unsent() == []
+                assert await mount.list("b") == ["d", "e", "f"]
+        assert "0 of 1 files were copied, and none was removed; a mount that may write to s3://b/other/" in (
+            caplog.text
+        )
 
 
 @pytest.mark.parametrize(("directory", "longest"), [("a", 1024), ("b", 1019)])

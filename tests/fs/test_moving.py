@@ -251,7 +251,7 @@ async def test_the_next_mount_finishes_a_move_that_was_broken_off(
 
 
 async def test_a_removal_that_was_broken_off_is_finished(faults, bucket, tmp_path, autojump_clock, caplog):
-    folder = UnsentFolder(str(tmp_path / "spool"), "s3://bucket")
+    folder = UnsentFolder(str(tmp_path / "spool"), "s3://bucket", {"": "s3://bucket"})
     record = folder.begin_move("d/", "e/", 10)
     for number in range(10):
         await bucket.put(f"e/{number:03}", b"%d" % number)

@@ -367,4 +367,4 @@ async def test_what_the_disk_cannot_keep_stays_in_memory_and_is_sent_later(
 def test_a_spool_directory_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SystemFailure, match="cannot be used"):
-        UnsentFolder(str(tmp_path / "file"), "s3://bucket")
+        UnsentFolder(str(tmp_path / "file"), "s3://bucket", {})

@@ -254,6 +254,13 @@ def test_what_was_left_unsent_is_sent_by_the_next_mount(
     radosgw.put_role_policy(
         ada.rpartition("/")[2], {"Version": "2012-10-17", "Statement": [everything_in(a)]}
     )
+    write_config(roles, {"a": (b, "bob")})
+    with role_place.mounted("map://office", **MOUNT_OPTIONS) as mount:
+        [unsent] = mount.ask("status")["unsent"]
+        assert f"it belongs to {radosgw.endpoint_url}/{a} s3://{a}/deep/" in unsent["reason"]
+        assert names(mount.path / "a") == []
+        run(PROGRAM, "umount", mount.path)
+    write_config(roles, {"a": (f"{a}/deep/", "ada"), "b": (b, "bob")})
     with role_place.mounted("map://office", **MOUNT_OPTIONS) as mount:
         assert (mount.path / "a/f").read_text() == "kept"
         wait_until(lambda: not mount.ask("status")["unsent"], 20)
