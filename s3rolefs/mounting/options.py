@@ -85,6 +85,8 @@ def parse_access(source: str | None, texts: Iterable[str]) -> tuple[BucketConfig
 def _buckets(source: str | None, parsed: Parsed) -> tuple[BucketConfig, ...]:
     _check_who(parsed)
     scheme, _, name = (source or "").partition("://")
+    if scheme == "map" and not name:
+        raise UserError(f"The source {source!r} names no map: write map://NAME.")
     if scheme == "map":
         return tuple(_of_map(entry, parsed) for entry in load_settings(os.environ).map(name))
     bucket, prefix = parse_source(source) if source else ("", "")

@@ -93,7 +93,7 @@ OPTIONS: tuple[Option, ...] = (
         (
             "duration_seconds=TIME",
             values.whole_seconds,
-            "Life of one session of the role (default 3600): at AWS 900 to 43200, not longer than the role allows.",
+            "Life of a session (default 3600): at AWS 900 to 43200, not longer than the role allows.",
         ),
         (
             "web_identity_token_file=PATH",
