@@ -53,6 +53,7 @@ def login(
     text = _Text(path)
     roles: list[dict[str, Any]] = []
     standings = ask(force=force)["roles"]
+    _check_whose(standings, path)
     for number, standing in enumerate(standings):
         try:
             roles.append(_helped(standing, partial(ask, role=number), text, is_mounted=is_mounted))
@@ -69,6 +70,21 @@ def login(
         display.show_each(answer, _facts, title="Logged in")
     if any("error" in role for role in roles):
         raise click.exceptions.Exit(1)
+
+
+def _check_whose(standings: list[dict[str, Any]], path: str | None) -> None:
+    """Refuse one text for several roles: what is one service's secret must not reach another's."""
+    if path is None and sys.stdin.isatty():
+        return
+    wanting = [
+        display.directories(standing["role"]) or ""
+        for standing in standings
+        if standing["need"] is not None and (path is not None or standing["need"]["kind"] != _SSO)
+    ]
+    if len(wanting) > 1:
+        raise UserError(
+            f"Several roles may be meant, those of {'; '.join(wanting)}: name the directory that this is for."
+        )
 
 
 def _helped(standing: dict[str, Any], give: Ask, text: _Text, *, is_mounted: bool) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def _role(role: dict[str, Any], mountpoint: str | None) -> dict[str, str | None]
         "credentials": role["source"],
         "state": role["state"],
         "session": f"number {role['generation']} ({role['fetches']} fetched, {role['failures']} failed)",
-        "expires": display.moment(role["expires_at"]) or "never",
+        "expires": (display.moment(role["expires_at"]) or "never") if role["generation"] else None,
         "next renewal": display.moment(role["next_refresh_at"]),
         "last error": role["last_error"] or None,
         "needs": display.needs(role, mountpoint),

@@ -48,7 +48,8 @@ class Unsent:
 class KeptVersion:
     """Describe a kept version: enough to send it in another process.
 
-    `origin` is what its key belongs to; `base_etag` is None for a new file; `present` and `changed` are byte ranges of the data file.
+    `origin` is what its key belongs to; `base_etag` is None for a new file; `present` and `changed` are
+    byte ranges of the data file.
     """
 
     key: str

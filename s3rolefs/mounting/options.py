@@ -65,7 +65,7 @@ def parse_mount(
     _refuse_paths_inside(mountpoint, seen.items())
     buckets = _buckets(source, parsed)
     for bucket in buckets:
-        _refuse_paths_inside(mountpoint, _paths_of(bucket.role))
+        _refuse_paths_inside(mountpoint, _paths_of(bucket))
     return MountConfig(
         source=source,
         mountpoint=mountpoint,
@@ -88,7 +88,14 @@ def _buckets(source: str | None, parsed: Parsed) -> tuple[BucketConfig, ...]:
     if scheme == "map" and not name:
         raise UserError(f"The source {source!r} names no map: write map://NAME.")
     if scheme == "map":
-        return tuple(_of_map(entry, parsed) for entry in load_settings(os.environ).map(name))
+        entries = load_settings(os.environ).map(name)
+        unused = "role" if "role" in parsed[Target.DERIVED] else _own(parsed)
+        if unused is not None and all(entry.role is not None for entry in entries):
+            raise UserError(
+                f"{unused} would be used for no directory of {source}: the configuration gives each a role; "
+                "leave it out."
+            )
+        return tuple(_of_map(entry, parsed) for entry in entries)
     bucket, prefix = parse_source(source) if source else ("", "")
     store = StoreConfig(bucket=bucket, prefix=prefix, **parsed[Target.STORE])
     return (BucketConfig(directory="", role=_role(parsed, store), store=store),)
@@ -231,9 +238,11 @@ def _default_dir() -> str:
     return str(Path(cache_home) / "s3rolefs")
 
 
-def _paths_of(role: RoleConfig) -> Iterator[tuple[str, str]]:
-    """Yield what paths a role of the configuration names, by option."""
-    for hop in role.hops:
+def _paths_of(bucket: BucketConfig) -> Iterator[tuple[str, str]]:
+    """Yield what paths the configuration names for a bucket and its role, by option."""
+    if bucket.store.ca_bundle is not None:
+        yield "ca_bundle", bucket.store.ca_bundle
+    for hop in bucket.role.hops:
         if hop.name is not None:
             yield from ((name, path) for name in _PATHS if (path := getattr(hop, name, None)))
 

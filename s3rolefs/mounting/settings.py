@@ -120,7 +120,6 @@ class _Roles:
     def __init__(self, entries: Mapping[str, _Entry], files: tuple[Path, ...]) -> None:
         self._entries = entries
         self._files = files
-        self._made: dict[str, RoleConfig] = {}
 
     def named(self, value: object, *, setting: str, where: str) -> str:
         """Return the name that a setting gives, which has to be a role's."""
@@ -129,11 +128,6 @@ class _Roles:
 
     def get(self, name: str, above: tuple[str, ...] = ()) -> RoleConfig:
         """Return the role of that name; `above` are those that it is the source of."""
-        if name not in self._made:
-            self._made[name] = self._make(name, above)
-        return self._made[name]
-
-    def _make(self, name: str, above: tuple[str, ...]) -> RoleConfig:
         entry = self._entries[name]
         where = entry.where
         if name in above:

@@ -44,7 +44,7 @@ def validate(role: RoleConfig) -> None:
     What depends on the environment is left to `build`: whether STS is AWS's own, whose limits
     are narrower.
     """
-    named = [f"{name}={_shown(role, name)}" for name in SOURCES if getattr(role, name) is not None]
+    named = [_written(role, name) for name in SOURCES if getattr(role, name) is not None]
     if role.no_sign_request:
         named += [f"role_arn={role.role_arn}"] if role.role_arn is not None else []
         if named:
@@ -58,7 +58,7 @@ def validate(role: RoleConfig) -> None:
         raise UserError("imdsv1 is of use only for the role of an EC2 instance: leave it out.")
     for name in _NEED_ROLE:
         if role.role_arn is None and getattr(role, name) not in (None, ()):
-            raise UserError(f"{name}={_shown(role, name)} is of use only together with role_arn=.")
+            raise UserError(f"{_written(role, name)} is of use only together with role_arn=.")
     if role.external_id is not None and role.external_id_file is not None:
         raise UserError("external_id= and external_id_file= both give the external id; keep one of them.")
     at_aws = role.sts_endpoint is not None and is_aws(role.sts_endpoint)
@@ -80,12 +80,14 @@ def validate(role: RoleConfig) -> None:
         raise UserError("mfa_process= is of use only together with mfa_serial=, or a profile that has one.")
 
 
-def _shown(role: RoleConfig, name: str) -> str:
-    """Return the value of a field as a person wrote it."""
+def _written(role: RoleConfig, name: str) -> str:
+    """Return a field as a person wrote it; command lines may hold secrets."""
     value = getattr(role, name)
+    if name.endswith("_process"):
+        return f"{name}="
     if name == "source_role":
-        return value.name or ""
-    return "+".join(value) if isinstance(value, tuple) else str(value)
+        value = value.name
+    return f"{name}={'+'.join(value) if isinstance(value, tuple) else value}"
 
 
 def _check_proofs(role: RoleConfig) -> None:

@@ -177,6 +177,9 @@ def test_each_role_of_a_map_gets_its_own(role_place, buckets, by_device, radosgw
         mount = role_place.find()
         run(PROGRAM, "refresh", mount.path, check=False)
         assert [role["state"] for role in mount.ask("status")["roles"]] == ["needs user"] * 2
+        whose = login(mount.path, given="133333\n")
+        assert (whose.returncode, generations()) == (1, {"ada": 1, "bob": 1})
+        assert "those of ada; bob: name the directory that this is for" in whose.stderr
         codes = {QUESTION: "133333", OTHER_QUESTION: "144444"}
         status, screen = on_a_terminal([PROGRAM, "login", mount.path], codes)
         assert (status, generations()) == (0, {"ada": 2, "bob": 2}), screen

@@ -141,7 +141,7 @@ CIRCLE = "".join(f'[roles.{a}]\nrole_arn = "{ROLE}"\nsource_role = "{b}"\n' for 
             {"role": "base", "profile": "x"},
             "so does profile: leave one of them out",
         ),
-        (GOOD, 0o666, {"role": "base"}, "run: chmod go-w {path}"),
+        (GOOD, 0o666, {"role": "base"}, "run `chmod go-w {path}`"),
         (GOOD + "profil", 0o600, {}, "{path}, line 3, is no TOML"),
         (GOOD + 'profil = "x"', 0o600, {}, "{path}, role base: There is no setting profil: did you mean"),
         (GOOD + 'secret_key = "hunter2"', 0o600, {}, "put it into a file that only you can read"),

@@ -179,6 +179,17 @@ def test_paths_of_a_role_inside_the_mount_are_refused(file):
     )
     said = refusal(parse_mount, "s3://data", "/srv/data", ["role=b"])
     assert "credentials_file=/srv/data/x/keys lies inside the directory to be mounted on" in said
+    write(file, '[maps.m]\na = { source = "s3://data", ca_bundle = "/srv/data/x/ca" }')
+    said = refusal(parse_mount, "map://m", "/srv/data", [])
+    assert "ca_bundle=/srv/data/x/ca lies inside the directory to be mounted on" in said
+
+
+def test_who_a_mount_is_reaches_some_directory_of_its_map_or_is_refused(file):
+    write(file, f'{BASE}[maps.m]\na = {{ source = "s3://data", role = "b" }}')
+    for option in ("role=b", "profile=mine"):
+        said = refusal(parse_mount, "map://m", "/srv/data", [option])
+        assert f"{option.partition('=')[0]} would be used for no directory of map://m" in said
+    assert parse_mount("map://m", "/srv/data", ["cred_wait=5s"]).buckets[0].role.cred_wait_seconds == 5
 
 
 WRONG = [
@@ -207,6 +218,15 @@ WRONG = [
     (
         "".join(f'[roles.r{n}]\nrole_arn = "{ROLE}"\nsource_role = "r{n + 1}"\n' for n in range(2000)),
         "A chain of roles must not be longer than 100.",
+    ),
+    (
+        '[roles.r0]\nprofile = "x"\n'
+        + "".join(f'[roles.r{n}]\nrole_arn = "{ROLE}"\nsource_role = "r{n - 1}"\n' for n in range(1, 2000)),
+        "A chain of roles must not be longer than 100.",
+    ),
+    (
+        f'{ABOVE}saml_assertion_process = "echo hush"\nweb_identity_token_process = "echo hush"',
+        "web_identity_token_process= and saml_assertion_process= both name a source",
     ),
     (f'{ABOVE}profile = "x"\nduration_seconds = 50000', "duration_seconds=50000 must be"),
     ('[roles.a]\nprofile = "x"\nrole_arn = "data"', ", role a: role_arn=data is not the ARN of a role"),
