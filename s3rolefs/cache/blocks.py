@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 BlockName = tuple[object, int]
 
+# Enough for a disk; more would only be memory that is touched for the first time, and cold in the processor.
+_DISK_WINDOW_BLOCKS = 16
+_ON_DISK_LIMIT = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectVersion:
@@ -76,11 +80,18 @@ class BlockCache:
         self._cached: LRUCache[BlockName, Block] = LRUCache(self._capacity_bytes, getsizeof=_block_bytes)
         self._wanted: dict[BlockName, _Wanted] = {}
         self._wanted_bytes = 0
+        # Versions whose blocks were last found on disk.
+        self._on_disk: LRUCache[object, None] = LRUCache(_ON_DISK_LIMIT)
 
     @property
-    def room_blocks(self) -> int:
+    def cached_bytes(self) -> int:
+        """Return how much memory the blocks take that are not on their way."""
+        return int(self._cached.currsize)
+
+    def room_blocks(self, version: ObjectVersion) -> int:
         """Return how many blocks a read-ahead may still ask for."""
-        return (self._capacity_bytes // 2 - self._wanted_bytes) // BLOCK_BYTES
+        room = (self._capacity_bytes // 2 - self._wanted_bytes) // BLOCK_BYTES
+        return min(room, _DISK_WINDOW_BLOCKS) if version.token in self._on_disk else room
 
     def has(self, version: ObjectVersion, index: int) -> bool:
         """Tell whether a block is cached or on its way."""
@@ -132,6 +143,10 @@ class BlockCache:
         The answer is a view of the cache where one block has it all: valid until the next await.
         """
         first, start = divmod(offset, BLOCK_BYTES)
+        if version.token in self._on_disk:
+            # Read on: nobody needs the memory of what lies behind. (The kernel may ask in another order
+            # within two blocks.)
+            self._cached.pop((version.token, first - 2), None)
         if start + size <= BLOCK_BYTES:
             return (await self.block(version, first)).view[start : start + size]
         last = (offset + size - 1) // BLOCK_BYTES
@@ -173,6 +188,10 @@ class BlockCache:
         settled = 0
         try:
             found = await self._disk.read(version, first, [entry.block.view for entry in wanted])
+            if all(found):
+                self._on_disk[version.token] = None
+            else:
+                self._on_disk.pop(version.token, None)
             async with trio.open_nursery() as nursery:
                 for on_disk, run in groupby(range(len(wanted)), found.__getitem__):
                     places = list(run)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 import trio
 from cachetools import LRUCache
 
-from s3rolefs.cache.buffers import BLOCK_BYTES
 from s3rolefs.errors import FileSystemError
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ log = logging.getLogger(__name__)
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
-# What waits to be written keeps its memory; what comes when so much waits is not written.
-WAITING_BYTES = 64 * BLOCK_BYTES
 _BATCH_BLOCKS = 8
 _READERS = 4
 _PROOFS_LIMIT = 100_000
@@ -55,12 +52,15 @@ class DiskTier:
         clock: Clock,
         *,
         proof_seconds: float,
+        waiting_limit_bytes: int,
     ) -> None:
         self._files = files
         self._store = store
         self._background = background
         self._clock = clock
         self._proof_seconds = proof_seconds
+        # What waits to be written keeps its memory; what comes when so much waits is not written.
+        self._waiting_limit_bytes = waiting_limit_bytes
         # When (boot clock) S3 last told this role of a version.
         self._proofs: LRUCache[tuple[Key, str], float] = LRUCache(_PROOFS_LIMIT)
         self._asking: dict[tuple[Key, str], trio.Event] = {}
@@ -89,7 +89,7 @@ class DiskTier:
     def keep(self, version: ObjectVersion, index: int, block: Block) -> None:
         """Write a filled block behind the reader's back, unless the disk is behind already."""
         size_bytes = len(block.view)
-        if self._waiting_bytes + size_bytes > WAITING_BYTES or self._is_paused:
+        if self._waiting_bytes + size_bytes > self._waiting_limit_bytes or self._is_paused:
             return
         self._waiting.append((version, index, block))
         self._waiting_bytes += size_bytes

@@ -114,8 +114,14 @@ class FileSystem:
     def _disk(self, background: Background) -> DiskTier | None:
         if self._blocks is None:
             return None
-        proof_seconds = self.files.metadata_ttl_seconds
-        return DiskTier(self._blocks, self._store, background, self._clock, proof_seconds=proof_seconds)
+        return DiskTier(
+            self._blocks,
+            self._store,
+            background,
+            self._clock,
+            proof_seconds=self.files.metadata_ttl_seconds,
+            waiting_limit_bytes=self.files.cache_memory_bytes // 4,
+        )
 
     async def drain(self, timeout_seconds: float) -> list[Unsent]:
         """Send everything that is not in S3; what is not sent in time is kept, and returned."""

@@ -43,7 +43,7 @@ class Reader:
             self._window_blocks = min(max(1, 2 * self._window_blocks), _LARGEST_WINDOW_BLOCKS)
         self._expected = max(end, self._expected) if self._window_blocks else end
         self._blocks.fetch_missing(version, first, last, _REQUEST_BLOCKS)
-        room = self._blocks.room_blocks
+        room = self._blocks.room_blocks(version)
         if self._window_blocks == 0 or room <= 0:
             return
         until = min(last + min(self._window_blocks, room), version.block_count())

@@ -57,6 +57,15 @@ async def test_after_a_remount_no_byte_comes_from_s3(serve, filled, memory):
     assert memory.counts["get"] == 0
 
 
+async def test_what_is_read_on_from_disk_does_not_fill_the_memory(serve, filled, memory):
+    memory.counts.clear()
+    async with serve() as mount:
+        for _ in range(2):
+            assert await mount.read("large") == LARGE
+            assert mount.filesystem._core.blocks.cached_bytes <= 3 * BLOCK_BYTES
+    assert memory.counts["get"] == 0
+
+
 async def test_without_a_listing_reading_takes_one_proof_per_object(serve, filled, memory, clock):
     async with serve(metadata_from_listing=True) as mount:
         await mount.list()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from s3rolefs.cache.blockfiles import BlockFiles
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import names
 from s3rolefs.model import Key
@@ -63,10 +65,19 @@ class Histories(RuleBasedStateMachine):
         self.handles: dict[int, File] = {}
         self.loop.run(self._mount)
 
+    def blocks(self) -> BlockFiles | None:
+        """Return the disk cache that all mounts of one history share."""
+        return None
+
     async def _mount(self) -> None:
         self.stack = AsyncExitStack()
         self.mounted = await self.stack.enter_async_context(
-            mounted(self.store, Path(self.folder.name), metadata_ttl_seconds=TTL_SECONDS)
+            mounted(
+                self.store,
+                Path(self.folder.name),
+                blocks=self.blocks(),
+                metadata_ttl_seconds=TTL_SECONDS,
+            )
         )
 
     def teardown(self) -> None:
@@ -372,7 +383,7 @@ class Histories(RuleBasedStateMachine):
         assert sorted(self.do(self.mounted.list)) == sorted(self.children(""))
         for handle, file in self.handles.items():
             assert self.do(self.mounted.read_open, handle) == file.content
-        # What is read next comes from S3 again.
+        # What is read next comes from S3 again, or from disk.
         self.mounted.names._core.blocks._cached.clear()
         self.mounted.check()
 
@@ -392,3 +403,43 @@ TestHistories = Histories.TestCase
 TestHistories.settings = settings(
     max_examples=500, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+class EndingBlockFiles(BlockFiles):
+    """A disk that is gone at the end, also for a thread that nobody waits for any more."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, {"": ""}, limit_bytes=5 * 4096)
+        self.folder_lock = threading.Lock()
+        self.over = False
+
+    def prepare(self) -> None:
+        if self.over:
+            raise FileNotFoundError
+        super().prepare()
+
+    def write(self, path: Path, block: memoryview) -> None:
+        with self.folder_lock:
+            super().write(path, block)
+
+    def end(self) -> None:
+        with self.folder_lock:
+            self.over = True
+
+
+class HistoriesOnDisk(Histories):
+    """The same with a disk cache; its room is so small that blocks come and go."""
+
+    def blocks(self) -> BlockFiles:
+        made = EndingBlockFiles(Path(self.folder.name) / "blocks")
+        self.disks = [*getattr(self, "disks", []), made]
+        return made
+
+    def teardown(self) -> None:
+        for disk in getattr(self, "disks", []):
+            disk.end()
+        super().teardown()
+
+
+TestHistoriesOnDisk = HistoriesOnDisk.TestCase
+TestHistoriesOnDisk.settings = settings(TestHistories.settings, max_examples=60)
