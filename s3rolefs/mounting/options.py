@@ -15,7 +15,7 @@ from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT, Target
 from s3rolefs.mounting.settings import load_settings
 from s3rolefs.mounting.source import parse_source
 from s3rolefs.mounting.words import ELSEWHERE, IGNORED, PASSED_ON, SECRETS
-from s3rolefs.roles.validation import validate
+from s3rolefs.roles.validation import has_source, validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -132,16 +132,21 @@ def _own(parsed: Parsed) -> str | None:
 def _role(parsed: Parsed, store: StoreConfig) -> RoleConfig:
     """Return the role that options name, else describe, else the configuration's for a source."""
     given, name = parsed[Target.ROLE], parsed[Target.DERIVED].get("role")
-    found = None
     if name is not None:
-        found = load_settings(os.environ).role(name)
-    elif _own(parsed) is None and store.bucket:
-        found = load_settings(os.environ).role_for(store)
-    if found is not None:
-        return replace(found, **given)
+        return replace(load_settings(os.environ).role(name), **given)
     role = RoleConfig(**given)
     validate(role)
-    return role
+    if has_source(role) or role.role_arn is not None or not store.bucket:
+        return role
+    found = load_settings(os.environ).role_for(store)
+    if found is None:
+        return role
+    if own := _own(parsed):
+        raise UserError(
+            f"{own} does not say who the mount is, but [buckets] does ({store.url} has the role "
+            f"{found.name}): write {own} into that role, or name a source of credentials, too."
+        )
+    return replace(found, **given)
 
 
 def split_options(text: str) -> Iterator[str]:

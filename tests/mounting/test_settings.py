@@ -144,6 +144,14 @@ def test_a_mount_has_the_role_it_names_or_the_one_of_its_source(file):
     assert parse_access(None, [])[0].role == RoleConfig()
 
 
+@pytest.mark.parametrize("option", ["sts_endpoint=https://sts.example.org", "imdsv1", "no_sign_request=no"])
+def test_half_of_who_does_not_drop_the_role_of_a_bucket(file, option):
+    write(file, CHAIN)
+    said = refusal(parse_mount, "s3://data", "/srv/data", [option])
+    assert "[buckets] does (s3://data has the role data)" in said
+    assert chosen("s3://other", option).name is None
+
+
 def test_who_says_all_of_it_needs_no_file(file):
     write(file, "this is no TOML")
     assert chosen("s3://data", "profile=mine") == RoleConfig(profile="mine")
