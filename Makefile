@@ -43,10 +43,24 @@ check: env ## Check style, types, the order of the rooms, and the manual pages
 	$(LIMIT) 120 $(BIN)/lint-imports
 	$(LIMIT) 60 mandoc -T lint -W warning man/*.[158]
 
+# What only the benchmark needs (the pictures, the profiler, rclone) is no part of `env`.
+BENCH_STAMP := $(VENV)/.bench
+BENCH = $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) \
+	$(if $(LATENCY),--latency $(LATENCY)) $(if $(TLS),--tls)
+
 .PHONY: bench
-bench: env ## Measure speed beside s3fs; ONLY=read, RUNS=5
+bench: $(BENCH_STAMP) ## Measure speed beside others into doc/PERFORMANCE.md; ONLY=read RUNS=3 LATENCY=0,20 TLS=1
 	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
-	$(LIMIT) 3600 $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS))
+	$(LIMIT) 7200 $(BENCH) $(if $(ONLY)$(TLS)$(LATENCY),,--report doc/PERFORMANCE.md)
+
+.PHONY: profile
+profile: $(BENCH_STAMP) ## Show where the time of a mount goes; ONLY=cat LATENCY=20
+	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
+	$(LIMIT) 3600 $(BENCH) --profile build/profile
+
+$(BENCH_STAMP): $(STAMP) requirements-bench.lock
+	@$(LIMIT) 1200 $(BIN)/pip $(INSTALL) --require-hashes -r requirements-bench.lock
+	@touch $@
 
 .PHONY: soak
 soak: env ## Use a mount while its sessions come and go, then make random calls; MINUTES=20
@@ -70,6 +84,7 @@ $(STAMP): $(LOCKED) pyproject.toml
 lock: env ## Choose the newest versions of the dependencies and lock them
 	$(LIMIT) 900 $(PIP_COMPILE) --output-file requirements.lock pyproject.toml
 	$(LIMIT) 900 $(PIP_COMPILE) --extra dev -c requirements.lock --output-file $(LOCKED) pyproject.toml
+	$(LIMIT) 900 $(PIP_COMPILE) --extra bench -c $(LOCKED) --output-file requirements-bench.lock pyproject.toml
 
 PIP_COMPILE = CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade --generate-hashes \
 	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links

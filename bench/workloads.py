@@ -1,74 +1,289 @@
-"""Say what is timed: each workload prepares, then runs one command on a fresh mount.
+"""Say what is timed: each row names what lies in the bucket, a command, and the goals.
 
-A time of these machines means nothing by itself; only the ratio of two programs in one run does.
+A time of one machine means nothing on another; only the ratio of two programs in one run does. A row more
+is an entry in `WORKLOADS`.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench import datasets
+from bench.datasets import MIB, SMALL_BYTES, Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-MIB = 1024 * 1024
-_CHUNK = os.urandom(MIB)
+Measure = Literal["seconds", "cpu"]
+DURABLE = frozenset({"s3fs", "goofys", "mount-s3"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """Set what our `measure` may be, as a ratio to the best of `peers` (None: of all), by latency in ms."""
+
+    ratios: Mapping[int, float]
+    peers: frozenset[str] | None = None
+    measure: Measure = "seconds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Describe one row: `prepare` fills the bucket, `command` runs in the mounted directory.
+    """Describe one row.
 
-    `check` looks at the bucket afterwards: a program that lost data is not fast.
+    `command` is for sh, runs in the mounted directory and fails when what it sees is wrong; $LOCAL is the
+    folder that `put_local` filled, $BENCH this package. `first` runs before it, untimed, on the same
+    mount, or with `remount` on one before with the same caches. With `writes` the data is put anew for
+    each run, only programs whose close means S3 take part, and `check` looks at the bucket afterwards: a
+    program that lost data is not fast. `options` are ours alone, `gib` what CPU seconds are divided by.
     """
 
     name: str
     title: str
-    command: tuple[str, ...]
-    size_bytes: int
-    prepare: Callable[[Any, str], None]
-    check: Callable[[Any, str], bool]
+    data: Dataset
+    command: str
+    goals: tuple[Goal, ...]
+    first: str = ""
+    remount: bool = False
+    writes: bool = False
+    check: Callable[[Any], bool] = field(default=lambda _s3: True)
+    options: str = ""
+    gib: float | None = None
+    counts_price: bool = True
 
 
-def _put_large(size_bytes: int) -> Callable[[Any, str], None]:
-    def prepare(bucket: Any, key: str) -> None:
-        path = Path(os.environ.get("TMPDIR", "/var/tmp")) / f"s3rolefs-bench-{os.getpid()}"
-        try:
-            with path.open("wb") as file:
-                for number in range(size_bytes // MIB):
-                    file.write(number.to_bytes(8, "big") + _CHUNK[8:])
-            bucket.upload_file(str(path), key)
-        finally:
-            path.unlink(missing_ok=True)
-
-    return prepare
+def _time(near: float, far: float, peers: frozenset[str] | None = None) -> tuple[Goal, ...]:
+    return (Goal(ratios={0: near, 20: far}, peers=peers),)
 
 
-def _nothing(bucket: Any, key: str) -> None:
-    bucket.Object(key).delete()
+def _cpu(ratio: float) -> tuple[Goal, ...]:
+    peers = frozenset({"s3fs", "goofys", "geesefs", "mount-s3"})
+    return (Goal(ratios={0: ratio}, peers=peers, measure="cpu"),)
 
 
-def _has_size(size_bytes: int) -> Callable[[Any, str], bool]:
-    return lambda bucket, key: bucket.Object(key).content_length == size_bytes
+def _holds(prefix: str, count: int, size_bytes: int) -> Callable[[Any], bool]:
+    """Return a check: so many objects with a prefix, all of one size."""
+    return lambda s3: list(datasets.sizes(s3, prefix).values()) == [size_bytes] * count
 
+
+_FOUR = "seq 0 3 | xargs -P 4 -I{} dd if=quarters/{}.bin of=/dev/null bs=1M status=none"
+_RANDOM = 'python3 -S "$BENCH/randomreads.py" large/read.bin 500'
+_LS = "test $(ls -l thousand | wc -l) = 1001"
+_CAT = f"test $(cat thousand/* | wc -c) = {1000 * SMALL_BYTES}"
+_GREP = "grep -r nothing-like-it thousand; test $? = 1"
+_WORKERS = (
+    'cd thousand; test $(ls | shuf --random-source="$LOCAL/seed" | xargs -P 8 -n 125 cat | wc -c) '
+    f"= {1000 * SMALL_BYTES}"
+)
+_SMALL_WRITES = "dd if=/dev/zero of=new/file bs=4k count=65536 conv=fsync status=none"
+_MOUNTPOINT = frozenset({"mount-s3"})
+_S3FS = frozenset({"s3fs"})
 
 WORKLOADS = (
     Workload(
         name="read",
         title="read 1 GiB, cold",
-        command=("dd", "if=read.bin", "of=/dev/null", "bs=1M", "status=none"),
-        size_bytes=1024 * MIB,
-        prepare=_put_large(1024 * MIB),
-        check=_has_size(1024 * MIB),
+        data=datasets.LARGE,
+        command="dd if=large/read.bin of=/dev/null bs=1M status=none",
+        goals=_time(0.9, 0.8) + _cpu(0.75),
+        gib=1,
+    ),
+    Workload(
+        name="read4",
+        title="read 4 × 256 MiB at once, cold",
+        data=datasets.QUARTERS,
+        command=_FOUR,
+        goals=_time(0.9, 0.8) + _cpu(0.75),
+        gib=1,
+    ),
+    Workload(
+        name="random1",
+        title="500 random 4 KiB reads, one at a time",
+        data=datasets.LARGE,
+        command=f"{_RANDOM} 1",
+        goals=_time(0.9, 1.0),
+        counts_price=False,
+    ),
+    Workload(
+        name="random16",
+        title="500 random 4 KiB reads, 16 at once",
+        data=datasets.LARGE,
+        command=f"{_RANDOM} 16",
+        goals=_time(0.9, 1.0),
+        counts_price=False,
+    ),
+    Workload(
+        name="ls-listing",
+        title="ls -l of 1,000, `metadata=listing`",
+        data=datasets.THOUSAND,
+        command=_LS,
+        goals=_time(0.7, 1.1, _MOUNTPOINT),
+        options="metadata=listing",
+    ),
+    Workload(
+        name="ls-unseen",
+        title="ls -l of 1,000, never seen",
+        data=datasets.THOUSAND,
+        command=_LS,
+        goals=_time(0.7, 0.5, _S3FS),
+    ),
+    Workload(
+        name="ls-seen",
+        title="ls -l of 1,000, seen by the mount before",
+        data=datasets.THOUSAND,
+        command=_LS,
+        first=_LS,
+        remount=True,
+        goals=_time(0.7, 1.1, _MOUNTPOINT),
+    ),
+    Workload(
+        name="find",
+        title="find over 50 × 20, cold",
+        data=datasets.WIDE,
+        command="test $(find wide | wc -l) = 1051",
+        goals=_time(1.0, 0.8),
+    ),
+    Workload(
+        name="du",
+        title="du over 50 × 20, cold",
+        data=datasets.WIDE,
+        command="du -s --apparent-size wide >/dev/null",
+        goals=_time(1.0, 0.8),
+    ),
+    Workload(
+        name="git-status",
+        title="git status of a clone of 2,000 files, cold",
+        data=datasets.CLONE,
+        command='test -z "$(git --no-optional-locks -c safe.directory="*" -C clone status --porcelain)"',
+        goals=_time(1.0, 0.8),
+    ),
+    Workload(
+        name="cat",
+        title="cat 1,000 × 4 KiB, cold",
+        data=datasets.THOUSAND,
+        command=_CAT,
+        goals=_time(0.5, 0.06),
+    ),
+    Workload(
+        name="cat-warm",
+        title="… again, warm",
+        data=datasets.THOUSAND,
+        command=_CAT,
+        first=_CAT,
+        goals=_time(0.5, 0.5),
+    ),
+    Workload(
+        name="grep",
+        title="grep -r over 1,000 × 4 KiB, cold",
+        data=datasets.THOUSAND,
+        command=_GREP,
+        goals=_time(0.5, 0.06),
+    ),
+    Workload(
+        name="grep-warm",
+        title="… again, warm",
+        data=datasets.THOUSAND,
+        command=_GREP,
+        first=_GREP,
+        goals=_time(0.5, 0.5),
+    ),
+    Workload(
+        name="workers",
+        title="8 workers read 1,000 × 4 KiB in random order, cold",
+        data=datasets.THOUSAND,
+        command=_WORKERS,
+        goals=_time(0.5, 0.5),
+    ),
+    Workload(
+        name="workers-warm",
+        title="… again, warm",
+        data=datasets.THOUSAND,
+        command=_WORKERS,
+        first=f"({_WORKERS})",
+        goals=_time(0.5, 0.5),
+    ),
+    Workload(
+        name="cp",
+        title="cp of 200 small files, durable",
+        data=datasets.EMPTY,
+        command='cp -r "$LOCAL/small" new/small',
+        check=_holds("new/small/", 200, SMALL_BYTES),
+        goals=_time(0.6, 0.35, DURABLE),
+        writes=True,
+    ),
+    Workload(
+        name="tar",
+        title="tar x of 500, durable",
+        data=datasets.EMPTY,
+        command='tar -xf "$LOCAL/tree.tar" -C new',
+        check=_holds("new/tree/", 500, SMALL_BYTES),
+        goals=_time(0.6, 0.55, DURABLE),
+        writes=True,
+    ),
+    Workload(
+        name="rm",
+        title="rm -r of 200, durable",
+        data=datasets.GONE,
+        command="rm -r gone",
+        check=_holds("gone/", 0, 0),
+        goals=_time(0.6, 0.9, DURABLE),
+        writes=True,
+    ),
+    Workload(
+        name="mv-tree",
+        title="mv of a directory of 200, durable",
+        data=datasets.MOVED,
+        command="mv moved/before moved/after",
+        check=lambda s3: _holds("moved/before/", 0, 0)(s3) and _holds("moved/after/", 200, SMALL_BYTES)(s3),
+        goals=_time(0.6, 0.15, DURABLE),
+        writes=True,
     ),
     Workload(
         name="write",
         title="write 512 MiB + fsync",
-        command=("dd", "if=/dev/zero", "of=write.bin", "bs=1M", "count=512", "conv=fsync", "status=none"),
-        size_bytes=512 * MIB,
-        prepare=_nothing,
-        check=_has_size(512 * MIB),
+        data=datasets.EMPTY,
+        command="dd if=/dev/zero of=new/file bs=1M count=512 conv=fsync status=none",
+        check=_holds("new/file", 1, 512 * MIB),
+        goals=_time(0.9, 0.9, DURABLE) + _cpu(0.8),
+        writes=True,
+        gib=0.5,
+    ),
+    Workload(
+        name="mv-file",
+        title="mv of 512 MiB",
+        data=datasets.BIG,
+        command="mv big/before.bin big/after.bin",
+        check=_holds("big/after.bin", 1, 512 * MIB),
+        goals=_time(1.1, 0.9, DURABLE),
+        writes=True,
+    ),
+    Workload(
+        name="small-writes",
+        title="256 MiB in 4 KiB writes + fsync",
+        data=datasets.EMPTY,
+        command=_SMALL_WRITES,
+        check=_holds("new/file", 1, 256 * MIB),
+        goals=_time(0.8, 0.8, DURABLE),
+        writes=True,
+    ),
+    Workload(
+        name="small-writes-xattr",
+        title="… with `xattr`",
+        data=datasets.EMPTY,
+        command=_SMALL_WRITES,
+        check=_holds("new/file", 1, 256 * MIB),
+        goals=_time(1.0, 1.0, DURABLE),
+        writes=True,
+        options="xattr",
+    ),
+    Workload(
+        name="append",
+        title="append 1 KiB to 256 MiB",
+        data=datasets.LOG,
+        command='head -c 1024 "$LOCAL/seed" >> log/log.bin',
+        check=_holds("log/log.bin", 1, 256 * MIB + 1024),
+        goals=_time(0.3, 0.3, _S3FS),
+        writes=True,
     ),
 )

@@ -89,9 +89,11 @@ class RadosGateway:
     secret_key: str
     ca_bundle: Path | None = None
 
-    def __init__(self, *, tls: bool = False, size_bytes: int = 6 << 30) -> None:
+    def __init__(self, *, tls: bool = False, size_bytes: int = 6 << 30, settings: str = "") -> None:
+        """Take more lines for the configuration's global section in `settings`."""
         self._tls = tls
         self._size_bytes = size_bytes
+        self._settings = settings
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -151,6 +153,10 @@ class RadosGateway:
             RoleName=name, PolicyName="permissions", PolicyDocument=_compact(policy)
         )
 
+    def collect_garbage(self) -> None:
+        """Free the memory of what was deleted, which otherwise happens a few seconds later."""
+        self._run("radosgw-admin", "gc", "process", "--include-all")
+
     def accesses(self) -> list[Access]:
         """Return every request answered so far, oldest first (targets as they came, with query)."""
         text = (self.directory / "client.rgw.log").read_text(errors="replace")
@@ -170,6 +176,7 @@ class RadosGateway:
             size_bytes=self._size_bytes,
             endpoint=self._listen_on(port),
             sts_key=secrets.token_hex(8),
+            settings=self._settings,
         )
         (self.directory / "ceph.conf").write_text(configuration)
 

@@ -1,0 +1,138 @@
+"""Write what was measured as tables: on the terminal, and between two marks of a Markdown file."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from bench.programs import OURS
+from bench.results import Row, Verdict, price_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from bench.measuring import Cell
+
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+_WORDS = {True: "reached", False: "**not reached**", None: "nobody here"}
+
+
+def tables(rows: Sequence[Row]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Return title, head and cells of each table."""
+    programs = list(dict.fromkeys(program for row in rows for program in row.cells))
+    for latency in sorted({row.latency_ms for row in rows}):
+        chosen = [row for row in rows if row.latency_ms == latency]
+        yield (
+            f"Seconds at {latency} ms",
+            ["workload", *programs, f"{OURS} / best", "goal", ""],
+            [_time_line(row, programs) for row in chosen],
+        )
+    with_gib = [row for row in rows if row.workload.gib is not None]
+    if with_gib:
+        yield (
+            "CPU seconds of the mount's processes per GiB",
+            ["workload", "ms", *programs, "ratio", "goal", ""],
+            [_cpu_line(row, programs) for row in with_gib],
+        )
+    yield (
+        "Requests, priced as AWS does (in GETs; LIST, PUT, COPY and parts are 12, deletions nothing)",
+        ["workload", "ms", *programs, f"what {OURS} asks", "ratio", ""],
+        [_price_line(row, programs) for row in rows],
+    )
+
+
+def failures(rows: Iterable[Row]) -> Iterator[str]:
+    """Return a sentence for each cell that failed."""
+    for row in rows:
+        for program, cell in row.cells.items():
+            if cell.failure and not cell.failure.startswith(">"):
+                yield f"{program}, {row.workload.title}, {row.latency_ms} ms: {cell.failure}"
+
+
+def score(rows: Iterable[Row]) -> str:
+    """Return how many goals are reached, in a sentence."""
+    count = Counter(verdict.reached for row in rows for verdict in row.verdicts())
+    return (
+        f"{count[True]} goals are reached, {count[False]} are not; for {count[None]} nobody "
+        "to compare with was here, or quick enough."
+    )
+
+
+def write(path: Path, about: str, rows: Sequence[Row], pictures: Iterable[Path]) -> None:
+    """Replace what stands between the marks of the file."""
+    parts = [about, score(rows)]
+    parts += [f"![{picture.stem}]({picture.relative_to(path.parent)})" for picture in pictures]
+    for title, head, lines in tables(rows):
+        table = [head, ["---"] * len(head), *lines]
+        parts.append(f"### {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in table))
+    if failed := [f"* {sentence}" for sentence in failures(rows)]:
+        parts.append("### Failed\n\n" + "\n".join(failed))
+    text = path.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{after}")
+
+
+def _time_line(row: Row, programs: Iterable[str]) -> list[str]:
+    verdict = next(v for v in row.verdicts() if v.measure == "seconds")
+    shown = verdict if verdict.ratio is not None else row.time()
+    peers = "" if shown.best in ("", row.time().best) else f" {shown.best}"
+    return [
+        row.workload.title,
+        *(_seconds(row, program) for program in programs),
+        _ratio(shown) + peers,
+        f"≤ {verdict.limit:.2f}",
+        _WORDS[verdict.reached],
+    ]
+
+
+def _cpu_line(row: Row, programs: Iterable[str]) -> list[str]:
+    gib = row.workload.gib or 1
+    values = [row.median(program, lambda run: run.cpu) for program in programs]
+    verdict = next((v for v in row.verdicts() if v.measure == "cpu"), None)
+    return [
+        row.workload.title,
+        str(row.latency_ms),
+        *("–" if value is None else f"{value / gib:.2f}" for value in values),
+        *((_ratio(verdict), f"≤ {verdict.limit:.2f}", _WORDS[verdict.reached]) if verdict else ("", "", "")),
+    ]
+
+
+def _price_line(row: Row, programs: Iterable[str]) -> list[str]:
+    prices = [row.median(program, price_of) for program in programs]
+    verdict = next((v for v in row.verdicts() if v.measure == "price"), None)
+    return [
+        row.workload.title,
+        str(row.latency_ms),
+        *("–" if price is None else f"{price:.0f}" for price in prices),
+        _kinds(row.cells[OURS]),
+        *((_ratio(verdict), _WORDS[verdict.reached]) if verdict else ("", "")),
+    ]
+
+
+def _seconds(row: Row, program: str) -> str:
+    cell = row.cells.get(program)
+    if cell is None:
+        return ""
+    if cell.failure:
+        return cell.failure if cell.failure.startswith(">") else "failed"
+    return f"{row.seconds(program):.2f}" + ("" if len(cell.runs) == len(row.cells[OURS].runs) else "¹")
+
+
+def _ratio(verdict: Verdict) -> str:
+    if verdict.ratio is None:
+        return "–"
+    if math.isinf(verdict.ratio):
+        return "failed"
+    spread = "" if verdict.low == verdict.high else f" ({verdict.low:.2f}–{verdict.high:.2f})"
+    return f"{verdict.ratio:.2f}{spread}"
+
+
+def _kinds(cell: Cell) -> str:
+    """Return the requests by kind of the median run."""
+    if not cell.runs:
+        return "–"
+    run = sorted(cell.runs, key=price_of)[len(cell.runs) // 2]
+    return ", ".join(f"{count} {kind}" for kind, count in run.asked.kinds.items()) or "none"

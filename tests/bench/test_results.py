@@ -1,0 +1,61 @@
+"""A row is judged by its goals: run by run against the best peer that counts."""
+
+import pytest
+
+from bench.measuring import LIMIT_SECONDS, Cell, Run
+from bench.results import Row
+from bench.server import Asked
+from bench.workloads import WORKLOADS
+
+READ = next(workload for workload in WORKLOADS if workload.name == "read")
+APPEND = next(workload for workload in WORKLOADS if workload.name == "append")
+
+
+def cell(*seconds, cpu=1.0, **kinds):
+    return Cell(runs=[Run(seconds=s, cpu=cpu, asked=Asked(kinds=kinds)) for s in seconds])
+
+
+def verdicts(workload, *, tls=False, latency_ms=0, **cells):
+    row = Row(workload=workload, latency_ms=latency_ms, tls=tls, cells=cells)
+    return {verdict.measure: verdict for verdict in row.verdicts()}
+
+
+def test_ratios_are_taken_run_by_run_against_the_fastest_peer():
+    found = verdicts(READ, s3rolefs=cell(1, 2, 3), s3fs=cell(2, 2, 2), rclone=cell(4, 4, 4))["seconds"]
+    assert (found.best, found.ratio, found.low, found.high) == ("s3fs", 1.0, 0.5, 1.5)
+    assert found.reached is False
+
+
+def test_a_goal_names_whose_cpu_counts():
+    cells = {"s3rolefs": cell(1, cpu=0.7), "rclone": cell(1, cpu=0.1), "s3fs": cell(1, cpu=1.0)}
+    found = verdicts(READ, **cells)["cpu"]
+    assert found.best == "s3fs"
+    assert found.reached is True
+
+
+def test_a_goal_without_its_peer_is_not_judged():
+    assert verdicts(APPEND, s3rolefs=cell(1), goofys=cell(2))["seconds"].reached is None
+
+
+def test_a_peer_that_was_stopped_counts_with_the_limit():
+    stopped = Cell(runs=[], failure=f"> {LIMIT_SECONDS:.0f} s")
+    found = verdicts(APPEND, s3rolefs=cell(LIMIT_SECONDS / 10), s3fs=stopped)["seconds"]
+    assert found.ratio == pytest.approx(0.1)
+
+
+def test_what_we_fail_is_never_reached():
+    assert verdicts(READ, s3rolefs=Cell(runs=[], failure="no"), s3fs=cell(2))["seconds"].reached is False
+
+
+@pytest.mark.parametrize(("tls", "limit"), [(False, 0.9), (True, 1.0)])
+def test_https_has_an_allowance(tls, limit):
+    assert verdicts(READ, tls=tls, s3rolefs=cell(1), s3fs=cell(1))["seconds"].limit == pytest.approx(limit)
+
+
+def test_requests_are_priced_and_compared_with_those_that_are_quick_enough():
+    cells = {"s3rolefs": cell(1, GET=10, LIST=1), "s3fs": cell(1.4, GET=20), "rclone": cell(2, GET=1)}
+    found = verdicts(READ, **cells)["price"]
+    assert found.best == "s3fs"
+    assert found.ratio == pytest.approx(22 / 20)
+    assert found.reached is True
+    assert Asked(kinds={"DELETE": 5, "PUT": 1, "HEAD": 2}).price == 14
