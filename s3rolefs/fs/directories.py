@@ -89,6 +89,10 @@ class DirectoryView:
         """Tell whether the entry at `place`, or that there is none, needs no request."""
         return self._complete or place < len(self._entries)
 
+    def is_in_place(self) -> bool:
+        """Tell whether the directory is still where it was: what was listed is about keys there."""
+        return self._directories.table.place(self.directory, CONTENT) == (self._prefix, self._start)
+
     def changed(self, entry: DirectoryEntry) -> ObjectInfo | Sort | None:
         """Return what this mount changed a child to after this view's listing began (None: nothing)."""
         return None if entry.step.kind is Kind.PART else self._changes.get(self._start + entry.step.key)
@@ -166,9 +170,10 @@ class DirectoryView:
         self._complete = True
         shown = self._directories_shown | self._local
         for step in sorted(self._local, key=lambda step: step.key):
+            known = self.directory.children.get(step)  # it may have come to S3, or gone, meanwhile
             beside = step == CONTENT or (
                 step.kind is Kind.OBJECT
-                and (Step(Kind.DIRECTORY, step.text) in shown or self.directory.children[step].named_object)
+                and (Step(Kind.DIRECTORY, step.text) in shown or (known is not None and known.named_object))
             )
             self._entries.append(DirectoryEntry(step=step, listed=None, beside=beside))
 
@@ -208,7 +213,7 @@ class Directories:
             self.table.remove(directory)
             return
         page = await self.store.list_page(prefix, delimiter="", limit=2)
-        if any(info.key != prefix or info.size_bytes for info in page.objects):
+        if holds_something(page, prefix):
             raise FileSystemError(Reason.NOT_EMPTY)
         if page.objects or directory.info is not None:
             await self.stay_without(directory)
@@ -266,3 +271,8 @@ class Directories:
         )
         self.metadata.marked(info)
         return info
+
+
+def holds_something(page: ListPage, prefix: str) -> bool:
+    """Tell from the first two objects below a prefix whether there is more than an empty marker."""
+    return any(info.key != prefix or info.size_bytes for info in page.objects)

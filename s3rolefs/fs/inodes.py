@@ -45,9 +45,11 @@ class InodeTable:
 
     def directory_prefix(self, directory: Inode) -> str:
         """Return what the keys below a directory begin with ("", or ending in a slash or a part)."""
-        if directory.parent is None:
-            return self._prefix
-        return self.directory_prefix(directory.parent) + directory.step.key
+        keys: list[str] = []  # no recursion: a key may have 1,024 components
+        while directory.parent is not None:
+            keys.append(directory.step.key)
+            directory = directory.parent
+        return self._prefix + "".join(reversed(keys))
 
     def parts(self, directory: Inode) -> tuple[Step, ...]:
         """Return the parts of a name that have led to a directory."""
@@ -192,14 +194,15 @@ class InodeTable:
 
     def drop_if_unused(self, inode: Inode) -> None:
         """Forget an inode that neither the kernel nor a descriptor nor unsent data needs."""
-        if inode.permanent or inode.lookups or inode.handles or inode.writer is not None or inode.children:
-            return
-        if self._by_number.pop(inode.number, None) is None:
-            return
-        assert inode.parent is not None
-        if inode.parent.children.get(inode.step) is inode:
-            del inode.parent.children[inode.step]
-        self.drop_if_unused(inode.parent)
+        while not (
+            inode.permanent or inode.lookups or inode.handles or inode.writer is not None or inode.children
+        ):
+            if self._by_number.pop(inode.number, None) is None:
+                return
+            assert inode.parent is not None
+            if inode.parent.children.get(inode.step) is inode:
+                del inode.parent.children[inode.step]
+            inode = inode.parent
 
     def unsent_below(self, directory: Inode) -> list[Inode]:
         """Return the files below a directory with content that S3 lacks: it exists as long as they do."""
@@ -216,8 +219,7 @@ class InodeTable:
 
     def below(self, directory: Inode) -> list[Inode]:
         """Return every known inode below a directory."""
-        found: list[Inode] = []
-        for child in directory.children.values():
-            found.append(child)
-            found.extend(self.below(child))
+        found = list(directory.children.values())
+        for inode in found:  # grows meanwhile
+            found.extend(inode.children.values())
         return found

@@ -15,12 +15,15 @@ import trio
 from s3rolefs.cache.metadata import DIRECTORY, NOTHING, MetadataCache
 from s3rolefs.errors import FileSystemError, Reason, StoreError
 from s3rolefs.fs.concurrency import for_each
+from s3rolefs.fs.directories import holds_something
 from s3rolefs.fs.inode import Inode, version_of
 from s3rolefs.fs.upload import copies_everything, copy_object
 from s3rolefs.model import Key, ObjectInfo, Stored
 from s3rolefs.s3.store import BatchDeleteLimit, ObjectAttributes, ObjectStore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from s3rolefs.cache.blocks import ObjectVersion
     from s3rolefs.clock import Clock
     from s3rolefs.fs.commit import Committer
@@ -100,7 +103,7 @@ class Mover:
         old_prefix = self._table.directory_prefix(inode)
         new_prefix = self._table.directory_prefix(parent) + step.key
         page = await self._store.list_page(new_prefix, delimiter="", limit=2)
-        if any(info.key != new_prefix for info in page.objects):
+        if holds_something(page, new_prefix):
             raise FileSystemError(Reason.NOT_EMPTY if overwrite else Reason.EXISTS)
         if page.objects and not overwrite:
             raise FileSystemError(Reason.EXISTS)
@@ -138,6 +141,9 @@ class Mover:
             await self._delete([info.key for info in objects])
         except FileSystemError:
             log.error("%s was copied to %s, but not all of it was removed", old_prefix, new_prefix)
+            self._point_below(inode, old_prefix, old_prefix, {info.key: info for info in objects})
+            for known in self._table.below(inode):
+                known.checked_at_seconds = float("-inf")
             self._forget_below(inode, parent, step)
             self._doubt(parent, step)
             record.end()
@@ -152,7 +158,8 @@ class Mover:
         """Finish the move of a directory that the end of its mount broke off; the caller keeps everybody out.
 
         Nothing is replaced that is not a copy made by this move, and nothing removed without its
-        equal at the new place: what somebody else changed meanwhile stays where it is.
+        equal at the new place: what somebody else changed meanwhile stays where it is. Where the removal was
+        begun, everything had been copied: what is still to be copied was made since, and stays, too.
         """
         old_path, new_path = (self._table.path_of(prefix[:-1]) for prefix in (record.old, record.new))
         for child in self._table.unsent_below(inode):
@@ -166,9 +173,12 @@ class Mover:
             name = info.key[len(record.old) :]
             found = there.get(Key(record.new + name))
             source_etag, copy_etag = record.copies.get(name, (info.etag, info.etag))
-            if found is None or (found.etag == copy_etag and info.etag != source_etag):
+            is_copy = found is not None and found.etag == copy_etag
+            if is_copy and info.etag == source_etag:
+                continue
+            if (found is None or is_copy) and not record.removing:
                 missing.append(info)  # not copied yet, or changed at the old place since
-            elif found.etag != copy_etag or found.size_bytes != info.size_bytes:
+            else:
                 contested.append(info)
 
         async def copy(info: ObjectInfo) -> None:
@@ -191,7 +201,7 @@ class Mover:
         self._metadata.changed(f"{above}/" if above else "", last, DIRECTORY)
         if contested:
             log.error(
-                "%d files stay in %s, because somebody else has put others in their places in %s: %s",
+                "%d files stay in %s, because somebody has changed them, or their copies in %s, since: %s",
                 len(contested),
                 old_path,
                 new_path,
@@ -204,13 +214,17 @@ class Mover:
         )
 
     def _point_below(
-        self, directory: Inode, old_prefix: str, new_prefix: str, copied: dict[Key, Stored]
+        self,
+        directory: Inode,
+        old_prefix: str,
+        new_prefix: str,
+        there: Mapping[Key, Stored | ObjectInfo],
     ) -> None:
-        """Let everything known below a directory refer to the copies."""
+        """Let everything known below a directory refer to what is there, the same at another place."""
         now_seconds = self._clock.boot_seconds()
         for inode in [directory, *self._table.below(directory)]:
             key = Key(new_prefix + self._table.key(inode)[len(old_prefix) :])
-            stored = copied.get(key)
+            stored = there.get(key)
             if stored is None or inode.is_part:
                 continue  # not in S3 (yet), or an implicit directory
             inode.checked_at_seconds = now_seconds

@@ -5,6 +5,7 @@ import pytest
 import trio
 
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs import names
 from s3rolefs.fs.inode import Inode
 from s3rolefs.s3.faults import Fault
 from tests.fs.mounted import mounted
@@ -519,5 +520,36 @@ async def test_inodes_nobody_refers_to_are_dropped_with_those_above_them(mount, 
     await bucket.put("a/b/c")
     inodes = [await mount.find("a"), await mount.find("a/b"), await mount.find("a/b/c")]
     for inode in inodes:
+        mount.names.forget(inode.number, inode.lookups)
+    assert mount.names._core.table.below(mount.names._core.table.root) == []
+
+
+async def test_an_unsent_file_removed_while_its_directory_is_listed(mount, bucket, faults, autojump_clock):
+    await bucket.put("d/a")
+    handle = await mount.create("d/unsent")
+    await mount.descriptors.write(handle, 0, b"x")
+    faults.plan(Fault(verb="list_page", delay_seconds=2))
+    names = []
+
+    async def listing():
+        names.extend(await mount.list("d"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listing)
+        await trio.sleep(1)
+        await mount.unlink("d/unsent")
+    assert names == ["a"]
+    await mount.close(handle)
+
+
+async def test_a_key_of_a_thousand_directories(mount, bucket):
+    key = "/" * 1000 + "x"
+    await bucket.put(key, b"x")
+    path = "/".join(names.path(key))
+    assert await mount.read(path) == b"x"
+    way = [mount.names._core.table.root]
+    for name in names.path(key):
+        way.append(await mount.names.lookup(way[-1].number, names.encoded(name)))
+    for inode in reversed(way[1:]):
         mount.names.forget(inode.number, inode.lookups)
     assert mount.names._core.table.below(mount.names._core.table.root) == []
