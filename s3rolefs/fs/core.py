@@ -81,7 +81,13 @@ class Core:
         self.blocks = BlockCache(store, background, capacity_bytes=files.cache_memory_bytes, disk=disk)
         self.finder = Finder(store, self.metadata, background, files)
         self.tree = Tree(
-            self.finder, self.metadata, self.table, clock, files, mounted_at_ns=self.mounted_at_ns
+            self.finder,
+            self.metadata,
+            self.table,
+            self.tree_lock,
+            clock,
+            files,
+            mounted_at_ns=self.mounted_at_ns,
         )
         self.directories = Directories(store, self.metadata, self.table, background)
         self.committer = Committer(store, self.blocks, self.metadata, self.table, background, clock, folder)

@@ -201,7 +201,7 @@ class Descriptors:
         if known is not None and self._core.tree.is_fresh(known):
             return known
         info = None
-        if entry.listed is not None and view.changed(entry) is None:
+        if entry.listed is not None and view.changed(entry) is None and view.is_in_place():
             info = self._core.finder.known_attributes(entry.listed)
         if info is not None:
             return self._core.tree.adopt(

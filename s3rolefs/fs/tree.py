@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from s3rolefs.fs.finding import Finder
     from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.inodes import InodeTable
+    from s3rolefs.fs.treelock import TreeLock
     from s3rolefs.model import ObjectInfo
 
 
@@ -29,6 +30,7 @@ class Tree:
         finder: Finder,
         metadata: MetadataCache,
         table: InodeTable,
+        tree_lock: TreeLock,
         clock: Clock,
         files: FileConfig,
         *,
@@ -37,6 +39,7 @@ class Tree:
         self._finder = finder
         self._metadata = metadata
         self._table = table
+        self._tree_lock = tree_lock
         self._clock = clock
         self._files = files
         self._decoder = Decoder(files, default_time_ns=mounted_at_ns)
@@ -96,6 +99,8 @@ class Tree:
                 changes.get(component) is not None
                 or changes.get(component + "/") is not None
                 or self._table.place(parent, file)[0] != prefix
+                # What is missing below a directory that moves is at the new place already.
+                or (not (found.directory or found.listed) and await self._tree_lock.moved(parent))
             ):
                 continue  # the answer is older than what this mount did meanwhile
             inode = None
@@ -167,11 +172,12 @@ class Tree:
 
         The kernel answers STALE from an open by looking the name up again, once.
         """
-        if inode.parent is None or inode.removed:
+        if inode.parent is None:
             return
         if not self.is_fresh(inode):
             await self._look_again(inode, inode.parent)
-        if inode.detached and not inode.removed:
+        # What was removed while it was open has its bytes here: it can be opened again through /proc.
+        if inode.detached and not (inode.removed and inode.writer is not None):
             raise FileSystemError(Reason.STALE, "the object was replaced or removed by somebody else")
 
     async def _look_again(self, inode: Inode, parent: Inode) -> None:

@@ -27,11 +27,18 @@ class TreeLock:
         self._moving: Inode | None = None
         self._waiting = trio.lowlevel.ParkingLot()
 
+    async def moved(self, *inodes: Inode) -> bool:
+        """Wait for the end of a move above some inodes; False: there was none."""
+        waited = False
+        while self._moving is not None and any(inode.is_within(self._moving) for inode in inodes):
+            waited = True
+            await self._waiting.park()
+        return waited
+
     @asynccontextmanager
     async def shared(self, *inodes: Inode) -> AsyncIterator[None]:
         """Hold the places of some inodes as they are."""
-        while self._moving is not None and any(inode.is_within(self._moving) for inode in inodes):
-            await self._waiting.park()
+        await self.moved(*inodes)
         self._users.update(inodes)
         try:
             yield

@@ -250,22 +250,42 @@ async def test_the_next_mount_finishes_a_move_that_was_broken_off(
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-async def test_a_removal_that_was_broken_off_is_finished(faults, bucket, tmp_path, autojump_clock, caplog):
+async def removal_broken_off(bucket, tmp_path, *, left):
+    """Leave what a mount leaves that was killed while it removed the sources of 10 copies."""
     folder = UnsentFolder(str(tmp_path / "spool"), "s3://bucket", {"": "s3://bucket"})
     record = folder.begin_move("d/", "e/", 10)
     for number in range(10):
         await bucket.put(f"e/{number:03}", b"%d" % number)
-        record.copied(f"{number:03}", "etag", (await bucket.head(f"e/{number:03}")).etag)
+        etag = (await bucket.head(f"e/{number:03}")).etag
+        record.copied(f"{number:03}", etag, etag)
     record.begin_removing()
-    for number in range(7, 10):
+    for number in left:
         await bucket.put(f"d/{number:03}", b"%d" % number)
     folder.close()
+
+
+async def test_a_removal_that_was_broken_off_is_finished(faults, bucket, tmp_path, autojump_clock, caplog):
+    await removal_broken_off(bucket, tmp_path, left=range(7, 10))
     async with mounted(faults, tmp_path / "spool") as mount:
         await finished(mount)
         assert await mount.list() == ["e"]
     assert await bucket.keys() == [f"e/{number:03}" for number in range(10)]
     assert "10 of 10 files were copied, and their removal was begun; it is finished now" in caplog.text
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+async def test_what_was_made_at_the_old_place_after_all_was_copied_stays_there(
+    faults, bucket, tmp_path, autojump_clock, caplog
+):
+    await removal_broken_off(bucket, tmp_path, left=range(7, 10))
+    await bucket.put("d/001", b"another, where the first was removed")
+    await bucket.put("d/new", b"new")
+    async with mounted(faults, tmp_path / "spool") as mount:
+        await finished(mount)
+        assert await mount.list("d") == ["001", "new"]
+        assert await mount.read("e/001") == b"1"
+    assert len(await at(bucket, "e/")) == 10
+    assert "2 files stay in /d" in caplog.text
 
 
 async def test_what_somebody_else_changed_since_stays_where_it_is(
@@ -348,6 +368,56 @@ async def test_a_move_whose_deletes_fail_has_every_file_at_the_new_place(mount, 
     assert sorted(await mount.list()) == ["d", "e"]
     for number in range(5):
         assert await mount.read(f"d/{number}") == await mount.read(f"e/{number}") == b"x"
+
+
+async def test_after_a_move_whose_deletes_fail_the_old_place_stands_for_itself(
+    mount, bucket, faults, autojump_clock
+):
+    for name in ("x", "y"):
+        await bucket.put(f"d/{name}", name.encode())
+        await mount.stat(f"d/{name}")
+    faults.plan(Fault(verb="delete_many", reason=Reason.ACCESS_DENIED))
+    assert await failing(mount.rename, "d", "e") is Reason.ACCESS_DENIED
+    for key in ("e/x", "e/y", "e/", "d/y"):
+        await bucket.delete(key)
+    assert not await mount.exists("d/y")
+    assert await mount.read("d/x") == b"x"
+    await mount.rename("d/x", "z")
+    assert await bucket.get("z") == b"x"
+
+
+async def test_what_moves_is_never_at_neither_place(mount, bucket, faults, autojump_clock):
+    await bucket.put("d/f", b"x")
+    await bucket.put("d/g", b"y")
+    number = (await mount.find("d")).number
+    faults.plan(Fault(verb="delete_many", delay_seconds=5))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mount.rename, "d", "e")
+        await trio.sleep(1)
+        await bucket.delete("d/f")  # as the removal does one after the other
+        found = await mount.names.lookup(number, b"f")
+    assert found is await mount.find("e/f")
+    assert await mount.read("e/f") == b"x"
+
+
+async def test_what_was_listed_before_a_move_is_not_taken_for_what_is_there_then(mount, bucket):
+    await bucket.put("d/x", b"x")
+    inode = await mount.stat("d/x")
+    directory = await mount.find("d")
+    mount.names.forget(inode.number, inode.lookups)
+    handle = mount.descriptors.opendir(directory.number)
+    entry, _ = await mount.descriptors.entry(handle, 0)
+    await mount.rename("d", "e")
+    mount.descriptors.listed(handle, entry)
+    assert await mount.read("e/x") == b"x"
+    mount.descriptors.releasedir(handle)
+
+
+async def test_a_marker_that_holds_something_is_not_replaced(mount, bucket):
+    await bucket.put("d/f", b"x")
+    await bucket.put("e/", b"content")
+    assert await failing(mount.rename, "d", "e") is Reason.NOT_EMPTY
+    assert await bucket.get("e/") == b"content"
 
 
 async def test_a_directory_replaces_only_an_empty_one(mount, bucket):

@@ -267,3 +267,22 @@ async def test_creating_what_is_known_to_exist_opens_it_unless_exclusive(mount, 
     await refused(Reason.EXISTS, mount.create, "f", os.O_RDWR | os.O_EXCL)
     await refused(Reason.EXISTS, mount.mkdir, "f")
     assert await bucket.get("f") == b"content"
+
+
+async def test_what_is_removed_while_it_is_being_opened_is_gone(mount, bucket, faults, autojump_clock):
+    await bucket.put("f", b"x")
+    number = (await mount.find("f")).number
+    await trio.sleep(20)
+    faults.plan(Fault(verb="head", key="f", delay_seconds=2))
+    failures = []
+
+    async def opened_too_late():
+        with pytest.raises(FileSystemError) as failure:
+            await mount.descriptors.open(number, os.O_RDONLY, CALLER)
+        failures.append(failure.value.reason)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(opened_too_late)
+        await trio.sleep(1)
+        await mount.unlink("f")
+    assert failures == [Reason.STALE]
