@@ -11,6 +11,7 @@ import trio
 from s3rolefs.clock import SystemClock
 from s3rolefs.errors import CredentialsError, MountFailure, UserError
 from s3rolefs.roles import identity, provider
+from s3rolefs.roles.place import Place
 from s3rolefs.roles.record import Record
 
 if TYPE_CHECKING:
@@ -86,23 +87,18 @@ def build_accesses(
 
 def _build(same: Sequence[BucketConfig], environment: Mapping[str, str], clock: Clock) -> Access:
     role, store = same[0].role, same[0].store
-
-    def made(make: Callable[..., T]) -> T:
-        return make(
-            role,
-            environment=environment,
-            clock=clock,
-            region=store.region,
-            endpoint_url=store.endpoint_url,
-            ca_bundle=store.ca_bundle,
-        )
-
-    broker = None if role.no_sign_request else made(provider.build)
+    place = Place(
+        environment=environment,
+        clock=clock,
+        region=store.region,
+        endpoint_url=store.endpoint_url,
+        ca_bundle=store.ca_bundle,
+    )
     return Access(
         role=role,
         directories=tuple(bucket.directory for bucket in same),
-        broker=broker,
-        service=made(provider.token_service),
+        broker=None if role.no_sign_request else provider.build(role, place),
+        service=place.token_service(role),
     )
 
 

@@ -50,14 +50,16 @@ _ROLES = (AssumedRole, WebIdentityRole, SamlRole, InstanceSource, ContainerSourc
 class Place:
     """Hold what surrounds a role: environment, configuration files, the service's whereabouts.
 
-    Its methods raise `UserError` for what is configured wrongly.
+    `environment` is the launcher's as handed over; the keys in the process's own are not read. `region`,
+    `endpoint_url` and `ca_bundle` are those of the mount. Its methods raise `UserError` for what is
+    configured wrongly.
     """
 
     environment: Mapping[str, str] = field(repr=False)
     clock: Clock
-    region: str | None
-    endpoint_url: str | None
-    ca_bundle: str | None
+    region: str | None = None
+    endpoint_url: str | None = None
+    ca_bundle: str | None = None
 
     @property
     def profiles(self) -> Profiles:
@@ -81,14 +83,14 @@ class Place:
             return source
         return self._assume(source, role, request_of(role, role.role_arn))
 
-    def token_service(self, role: RoleConfig, role_arn: str) -> TokenService:
-        """Return the STS to ask about a role."""
+    def token_service(self, role: RoleConfig, role_arn: str | None = None) -> TokenService:
+        """Return the STS to ask about a role: `role_arn`, where that is not the configuration's own."""
         first = role.hops[-1]
         profile = first.profile or first.source_profile or self.profiles.default_name
         return TokenService(
             region=sts_region(
                 self.region,
-                partition=role_arn.partition("arn:")[2].partition(":")[0],
+                partition=(role_arn or role.role_arn or "").partition("arn:")[2].partition(":")[0],
                 environment=self.environment,
                 profiles=self.profiles,
                 profile=profile,

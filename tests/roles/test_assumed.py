@@ -10,6 +10,7 @@ from s3rolefs.config import MFA_CODE, RoleConfig
 from s3rolefs.errors import CredentialsError, Reason, UserError
 from s3rolefs.roles import provider
 from s3rolefs.roles.broker import Broker
+from s3rolefs.roles.place import Place
 
 ROLE = "arn:aws:iam::111122223333:role/data"
 SERIAL = "arn:aws:iam::111122223333:mfa/ada"
@@ -20,7 +21,7 @@ POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "
 
 def source(front, environment=KEYS, **options):
     role = RoleConfig(**{"role_arn": ROLE, "sts_endpoint": front.url if front else None, **options})
-    return provider.build(role, environment=environment, clock=SystemClock()).source
+    return provider.build(role, Place(environment=environment, clock=SystemClock())).source
 
 
 async def test_every_option_reaches_sts(front, tmp_path):

@@ -11,6 +11,7 @@ from s3rolefs.config import RoleConfig
 from s3rolefs.errors import CredentialsError, Reason, UserError
 from s3rolefs.roles import container, provider
 from s3rolefs.roles.container import FULL, RELATIVE, ContainerSource, container_uri
+from s3rolefs.roles.place import Place
 from tests.bed.instance import ContainerEndpoint
 from tests.bed.loopback import Said
 from tests.bed.radosgw import Keys
@@ -159,7 +160,7 @@ def test_other_addresses_are_refused(uri):
 
 
 def build(options, environment):
-    return provider.build(RoleConfig(**options), environment=environment, clock=SystemClock()).source
+    return provider.build(RoleConfig(**options), Place(environment=environment, clock=SystemClock())).source
 
 
 def test_it_is_found_before_the_instance_and_after_keys_and_profile(endpoint, tmp_path):

@@ -9,6 +9,7 @@ from s3rolefs.clock import SystemClock
 from s3rolefs.config import RoleConfig
 from s3rolefs.errors import CredentialsError, Reason
 from s3rolefs.roles import identity, provider
+from s3rolefs.roles.place import Place
 
 ROLE = "arn:aws:iam::111122223333:role/data"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAENV", "AWS_SECRET_ACCESS_KEY": "env-secret", "HOME": "/nonexistent"}
@@ -16,8 +17,8 @@ CONFIG = RoleConfig(role_arn=ROLE, role_session_name="me")
 
 
 def parts(role, url):
-    settings = {"environment": KEYS, "clock": SystemClock(), "endpoint_url": url}
-    return provider.build(role, **settings), provider.token_service(role, **settings)
+    place = Place(environment=KEYS, clock=SystemClock(), endpoint_url=url)
+    return provider.build(role, place), place.token_service(role)
 
 
 async def test_whoami_names_account_role_session_and_expiry(moto_url, running, caplog):

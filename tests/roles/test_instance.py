@@ -13,6 +13,7 @@ from s3rolefs.errors import CredentialsError, Reason, UserError
 from s3rolefs.roles import direct, instance, provider
 from s3rolefs.roles.broker import Broker
 from s3rolefs.roles.instance import InstanceSource, instance_endpoint
+from s3rolefs.roles.place import Place
 from tests.bed.clock import ManualClock
 from tests.bed.instance import LIST, TOKEN_LIFE, InstanceMetadata
 from tests.bed.loopback import Said
@@ -287,7 +288,7 @@ async def test_lives_are_right_although_the_clock_is_wrong(service, sessions, ru
 
 
 def build(options, environment):
-    return provider.build(RoleConfig(**options), environment=environment, clock=SystemClock()).source
+    return provider.build(RoleConfig(**options), Place(environment=environment, clock=SystemClock())).source
 
 
 def test_it_is_found_by_itself_when_nothing_else_is(tmp_path):

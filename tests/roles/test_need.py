@@ -14,6 +14,7 @@ from s3rolefs.roles.assumed import AssumedRole
 from s3rolefs.roles.broker import Broker
 from s3rolefs.roles.mfa import MfaCodes
 from s3rolefs.roles.need import Given, Kind
+from s3rolefs.roles.place import Place
 from s3rolefs.roles.record import State
 from tests.bed.oidc import Provider, TokenJudge
 from tests.bed.radosgw import Keys
@@ -46,7 +47,7 @@ def idp():
 def make(sts):
     def make(environment, **options):
         role = RoleConfig(role_arn=ROLE, sts_endpoint=sts.url, **options)
-        return provider.build(role, environment=environment, clock=SystemClock())
+        return provider.build(role, Place(environment=environment, clock=SystemClock()))
 
     return make
 

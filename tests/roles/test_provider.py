@@ -6,6 +6,7 @@ from s3rolefs.clock import SystemClock
 from s3rolefs.config import RoleConfig
 from s3rolefs.errors import CredentialsError, Reason, UserError
 from s3rolefs.roles import arguments, place, provider
+from s3rolefs.roles.place import Place
 
 ROLE = "arn:aws:iam::111122223333:role/data"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAENV", "AWS_SECRET_ACCESS_KEY": "env-secret"}
@@ -29,7 +30,7 @@ def credentials_file(tmp_path, home):
 
 
 def build(role, environment, **more):
-    return provider.build(role, environment=environment, clock=SystemClock(), **more)
+    return provider.build(role, Place(environment=environment, clock=SystemClock(), **more))
 
 
 @pytest.mark.parametrize(
@@ -176,9 +177,9 @@ def test_an_external_id_from_a_file_is_read_and_its_permissions_checked(home, tm
 )
 def test_the_sts_that_is_asked(home, option, variables, s3, expected):
     role = RoleConfig(role_arn=ROLE, sts_endpoint=option)
-    service = provider.token_service(
-        role, environment=home | variables, clock=SystemClock(), endpoint_url=s3, region="eu-west-1"
-    )
+    service = Place(
+        environment=home | variables, clock=SystemClock(), endpoint_url=s3, region="eu-west-1"
+    ).token_service(role)
     assert service.endpoint_url == expected
 
 
@@ -193,8 +194,8 @@ def test_the_sts_that_is_asked(home, option, variables, s3, expected):
     ],
 )
 def test_the_region_that_is_signed_for(home, region, variables, arn, expected):
-    service = provider.token_service(
-        RoleConfig(role_arn=arn), environment=home | variables, clock=SystemClock(), region=region
+    service = Place(environment=home | variables, clock=SystemClock(), region=region).token_service(
+        RoleConfig(role_arn=arn)
     )
     assert service.name == expected
 

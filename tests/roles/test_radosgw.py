@@ -10,6 +10,7 @@ from s3rolefs.clock import SystemClock
 from s3rolefs.config import RoleConfig
 from s3rolefs.errors import CredentialsError, Reason
 from s3rolefs.roles import identity, provider
+from s3rolefs.roles.place import Place
 
 SECONDS = 9.0
 EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
@@ -24,12 +25,8 @@ def environment(keys):
 
 
 def parts(radosgw, keys, role):
-    settings = {
-        "environment": environment(keys),
-        "clock": SystemClock(),
-        "endpoint_url": radosgw.endpoint_url,
-    }
-    return provider.build(role, **settings), provider.token_service(role, **settings)
+    place = Place(environment=environment(keys), clock=SystemClock(), endpoint_url=radosgw.endpoint_url)
+    return provider.build(role, place), place.token_service(role)
 
 
 async def test_sessions_of_three_seconds_serve_without_a_gap(radosgw, bucket, running):

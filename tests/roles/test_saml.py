@@ -13,6 +13,7 @@ from s3rolefs.config import PROOF, RoleConfig
 from s3rolefs.errors import CredentialsError, Reason, UserError
 from s3rolefs.roles import provider
 from s3rolefs.roles.broker import Broker
+from s3rolefs.roles.place import Place
 from s3rolefs.roles.record import State
 from s3rolefs.roles.saml import UnreadableAssertionError, assertion_in, roles_in
 from tests.bed.radosgw import Keys
@@ -58,7 +59,7 @@ def file(tmp_path, idp):
 
 def source(sts, environment=None, **options):
     role = RoleConfig(**{"role_arn": ROLE, "saml_provider_arn": PROVIDER, "sts_endpoint": sts.url, **options})
-    return provider.build(role, environment=environment or {}, clock=SystemClock()).source
+    return provider.build(role, Place(environment=environment or {}, clock=SystemClock())).source
 
 
 async def refusal(source):

@@ -10,6 +10,7 @@ from s3rolefs.config import PROOF, RoleConfig
 from s3rolefs.errors import CredentialsError, Reason, UserError
 from s3rolefs.roles import provider
 from s3rolefs.roles.broker import Broker
+from s3rolefs.roles.place import Place
 from tests.bed.oidc import Provider, TokenJudge, tampered
 from tests.bed.radosgw import Keys
 from tests.bed.sts import RefusedError, StrictSts
@@ -44,7 +45,7 @@ def token_file(tmp_path, oidc):
 
 def source(sts, environment=None, **options):
     role = RoleConfig(**{"role_arn": ROLE, "sts_endpoint": sts.url, **options})
-    return provider.build(role, environment=environment or {}, clock=SystemClock()).source
+    return provider.build(role, Place(environment=environment or {}, clock=SystemClock())).source
 
 
 async def refusal(source):
@@ -161,7 +162,7 @@ async def test_a_profile_may_name_a_token_file(sts, token_file, tmp_path):
 def test_a_role_assumed_with_it_gets_an_hour_at_aws(token_file):
     environment = {"AWS_WEB_IDENTITY_TOKEN_FILE": str(token_file), "AWS_ROLE_ARN": ROLE}
     role = RoleConfig(role_arn=f"{ROLE}2", duration_seconds=7200)
-    chained = provider.build(role, environment=environment, clock=SystemClock()).source
+    chained = provider.build(role, Place(environment=environment, clock=SystemClock())).source
     assert chained._request.duration_seconds == 3600
 
 
