@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from s3rolefs.errors import FileSystemError
+from s3rolefs.errors import FileSystemError, Reason, StoreError
 from s3rolefs.fs.concurrency import for_each
 from s3rolefs.fs.parts import SINGLE_COPY_LIMIT_BYTES, Part, plan_parts, stream_part, stream_part_at
 from s3rolefs.fs.ranges import Ranges
 from s3rolefs.fs.tags import keep_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from s3rolefs.cache.background import Background
     from s3rolefs.cache.blocks import ObjectVersion
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PARTS_AT_ONCE = 8
 _ABORT_SECONDS = 10.0
+# radosgw 16 asks no policy of a role for the source of such a copy; some services know none.
+_NO_PART_COPIES = (Reason.ACCESS_DENIED, Reason.UNSUPPORTED)
 
 
 async def send_parts(
@@ -36,18 +38,20 @@ async def send_parts(
     *,
     if_match: str | None,
     if_none_match: bool,
+    bring: Callable[[int, int], Awaitable[None]] | None = None,
 ) -> Stored:
-    """Store an object from parts in the spool and parts copied from `base`; aborted if it fails."""
+    """Store an object from parts in the spool and parts copied from `base`; aborted if it fails.
+
+    `bring` makes bytes of `base` local, for where the service does not let them be copied.
+    """
     upload_id = await store.create_multipart(key, attributes)
     sent: list[UploadedPart] = []
     size_bytes = 0
 
-    async def send(part: Part) -> None:
-        nonlocal size_bytes
-        size_bytes += part.length
-        if part.copied:
-            assert base is not None
-            uploaded = await store.upload_part_copy(
+    async def copy(part: Part) -> UploadedPart | None:
+        assert base is not None
+        try:
+            return await store.upload_part_copy(
                 key,
                 upload_id,
                 part.number,
@@ -56,7 +60,17 @@ async def send_parts(
                 length=part.length,
                 if_match=base.etag,
             )
-        else:
+        except StoreError as error:
+            if bring is None or error.reason not in _NO_PART_COPIES:
+                raise
+            await bring(part.offset, part.offset + part.length)
+            return None
+
+    async def send(part: Part) -> None:
+        nonlocal size_bytes
+        size_bytes += part.length
+        uploaded = await copy(part) if part.copied else None
+        if uploaded is None:
             assert spool is not None
             uploaded = await store.upload_part(
                 key, upload_id, part.number, spool.span(part.offset, part.length)

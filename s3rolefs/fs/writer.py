@@ -188,6 +188,7 @@ class Writer:
             self._base,
             if_match=if_match,
             if_none_match=if_none_match,
+            bring=self.bring,
         )
         return stored, attributes
 

@@ -10,7 +10,7 @@ import os
 import select
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from s3rolefs.errors import MountFailure, UserError
 from s3rolefs.fuse import kernel
@@ -27,7 +27,7 @@ _WAIT_LIMIT_SECONDS = 3600.0
 
 
 def unmount(directory: str, *, lazy: bool, tell: Callable[[str], None]) -> None:
-    """Unmount a directory and return once its process has ended; `tell` gets what is pending.
+    """Unmount a directory and return once its process has ended; `tell` gets what is pending or kept.
 
     Raises `MountFailure`, with status 32, when it is busy or not ours.
     """
@@ -48,6 +48,8 @@ def unmount(directory: str, *, lazy: bool, tell: Callable[[str], None]) -> None:
     except UserError:
         # Dead: unmounting is judged by the kernel.
         connection = None
+    # Asked while it is sure to answer: the process may end as soon as it is unmounted.
+    unsent = _unsent(connection) if connection is not None and not lazy else []
     try:
         kernel.unmount_blocking(path, lazy=lazy)
     except kernel.MountBusyError:
@@ -59,31 +61,45 @@ def unmount(directory: str, *, lazy: bool, tell: Callable[[str], None]) -> None:
         raise MountFailure(f"{directory} could not be unmounted: {error}.") from None
     if connection is not None and not lazy:
         with connection:
-            _wait(connection, tell)
+            _wait(connection, unsent, tell)
 
 
-def _wait(connection: socket.socket, tell: Callable[[str], None]) -> None:
+def _wait(connection: socket.socket, unsent: list[dict[str, Any]], tell: Callable[[str], None]) -> None:
     pid, _ = control.peer_of(connection)
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     deadline = time.monotonic() + _WAIT_LIMIT_SECONDS
+    told = ""
     try:
         while time.monotonic() < deadline:
             ended, _, _ = select.select([process], [], [], _TELL_SECONDS)
             if ended:
-                return
-            _tell_pending(connection, tell)
+                break
+            unsent = _unsent(connection) or unsent
+            if unsent and (pending := _pending(unsent)) != told:
+                told = pending
+                tell(pending)
     finally:
         os.close(process)
+    kept = [each["kept_at"] for each in unsent if each["kept_at"] and Path(each["kept_at"]).exists()]
+    if kept:
+        tell(f"{_files_are(len(kept))} not in the bucket, but kept for the next mount: {', '.join(kept)}")
 
 
-def _tell_pending(connection: socket.socket, tell: Callable[[str], None]) -> None:
+def _unsent(connection: socket.socket) -> list[dict[str, Any]]:
     try:
-        status = control.ask_on(connection, "status")
+        found: list[dict[str, Any]] = control.ask_on(connection, "status")["unsent"]
     except UserError:
         # The process is about to end.
-        return
-    if status["unsent"]:
-        tell(f"waiting until {len(status['unsent'])} files are sent: {status['unsent'][0]['path']} ...")
+        return []
+    return found
+
+
+def _pending(unsent: list[dict[str, Any]]) -> str:
+    return f"waiting until {_files_are(len(unsent))} sent: {unsent[0]['path']} ({unsent[0]['reason']}) ..."
+
+
+def _files_are(count: int) -> str:
+    return "1 file is" if count == 1 else f"{count} files are"

@@ -216,6 +216,20 @@ async def test_an_append_to_a_large_object_downloads_nothing(mount, memory, buck
     assert await bucket.get("f") == content + b"tail"
 
 
+@pytest.mark.parametrize("reason", [Reason.ACCESS_DENIED, Reason.UNSUPPORTED])
+async def test_a_service_that_does_not_copy_parts_is_sent_them(mount, faults, memory, bucket, reason):
+    content = content_of(32 * MIB)
+    await mount.write("f", content)
+    memory.counts.clear()
+    faults.plan(Fault(verb="upload_part_copy", times=None, reason=reason))
+    handle = await mount.open("f", os.O_RDWR)
+    await mount.descriptors.write(handle, len(content), b"tail")
+    await mount.close(handle)
+    assert memory.counts["create_multipart"] == 1
+    assert memory.counts["upload_part"] == 2
+    assert await bucket.get("f") == content + b"tail"
+
+
 async def test_an_edit_of_a_large_object_that_was_replaced_is_stale_and_stores_nothing(mount, memory, bucket):
     await mount.write("f", content_of(32 * MIB))
     handle = await mount.open("f", os.O_RDWR)

@@ -83,3 +83,17 @@ def test_an_edit_moves_little_more_than_what_it_changes(place, bucket, radosgw, 
     for piece in radosgw_s3.get_object(Bucket=bucket, Key="large")["Body"].iter_chunks(MIB):
         digest.update(piece)
     assert digest.digest() == hashlib.md5(large).digest()
+
+
+def test_a_role_that_radosgw_lets_not_copy_parts_appends_all_the_same(
+    role_place, make_role, radosgw_s3, bucket
+):
+    below = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    role_arn = make_role({"Effect": "Allow", "Action": ["s3:*"], "Resource": below})
+    radosgw_s3.put_object(Bucket=bucket, Key="large", Body=PIECE * 2)
+    with role_place.mounted(f"s3://{bucket}", role_arn=role_arn) as mount:
+        with (mount.path / "large").open("ab") as file:
+            file.write(b"tail")
+        assert mount.ask("status")["unsent"] == []
+    with role_place.mounted(f"s3://{bucket}", role_arn=role_arn) as mount:
+        assert (mount.path / "large").read_bytes() == PIECE * 2 + b"tail"

@@ -250,7 +250,9 @@ def test_what_was_left_unsent_is_sent_by_the_next_mount(
         radosgw.put_role_policy(ada.rpartition("/")[2], {"Version": "2012-10-17", "Statement": [nothing]})
         assert error_of((mount.path / "a/f").write_text, "kept") == errno.EACCES
         assert [unsent["path"] for unsent in mount.ask("status")["unsent"]] == ["/a/f"]
-        run(PROGRAM, "umount", mount.path)
+        told = run(PROGRAM, "umount", mount.path).stderr
+        assert f"1 file is not in the bucket, but kept for the next mount: {role_place.spool}" in told
+        assert told.count("waiting until 1 file is sent: /a/f") <= 1
     radosgw.put_role_policy(
         ada.rpartition("/")[2], {"Version": "2012-10-17", "Statement": [everything_in(a)]}
     )
