@@ -6,24 +6,22 @@ RUNS=5 sets the repetitions, LATENCY=0,20 the round trips in ms, TLS=1 means htt
 
 from __future__ import annotations
 
-import json
 import os
 import platform
+import signal
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import datasets, pictures, profiling, report
-from bench.measuring import Cell, Laboratory, Run
+from bench import datasets, pictures, profiling, record, report
+from bench.measuring import Laboratory
 from bench.programs import OURS, Program, programs
 from bench.results import Row
-from bench.server import Asked, Server
+from bench.server import Server
 from bench.workloads import WORKLOADS, Workload
 
 _BY_NAME = {workload.name: workload for workload in WORKLOADS}
@@ -96,6 +94,8 @@ def main(
                     cells = laboratory.measure(workload, latency, runs, stacks)
                     rows.append(Row(workload=workload, latency_ms=latency, tls=tls, cells=cells))
                     _console.print(_line(rows[-1]))
+                    if not profile:
+                        record.remember(results, rows[-1])
                     if stacks and stacks.exists():
                         _console.print(profiling.summary(stacks), markup=False)
     if profile:
@@ -108,11 +108,10 @@ def main(
     for sentence in report.failures(rows):
         _console.print(sentence, markup=False)
     _console.print(report.score(rows))
-    # Rows are compared within themselves, so that those measured later can take the place of older ones.
-    about, all_rows = _remember(results, here, rows)
     if document is not None:
-        drawn = pictures.draw(all_rows, document.parent / "performance")
-        report.write(document, about, all_rows, drawn)
+        known = record.recall(results, tls=tls)
+        drawn = pictures.draw(known, document.parent / "performance")
+        report.write(document, _about(here, known), known, drawn)
 
 
 def _line(row: Row) -> str:
@@ -128,52 +127,17 @@ def _line(row: Row) -> str:
     return f"{row.workload.name} {row.latency_ms} ms: {seconds}; {verdicts}"
 
 
-def _remember(path: Path, here: tuple[Program, ...], rows: list[Row]) -> tuple[str, list[Row]]:
-    """Add rows to a file of results; return what to say about them, and all rows of this protocol."""
-    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    for row in rows:
-        known[f"{row.workload.name}@{row.latency_ms}{'s' if row.tls else ''}"] = {
-            name: asdict(cell) for name, cell in row.cells.items()
-        }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(known))
-    tls = any(row.tls for row in rows)
-    found = []
-    for workload in WORKLOADS:
-        for key, cells in known.items():
-            name, _, line = key.partition("@")
-            if name == workload.name and line.endswith("s") == tls:
-                found.append(
-                    Row(
-                        workload=workload,
-                        latency_ms=int(line.rstrip("s")),
-                        tls=tls,
-                        cells={program: _cell(cell) for program, cell in cells.items()},
-                    )
-                )
-    count = max(len(row.cells[OURS].runs) for row in found)
+def _about(here: tuple[Program, ...], rows: list[Row]) -> str:
+    count = max(len(row.cells[OURS].runs) for row in rows)
     versions = ", ".join(f"{program.name} {program.version()}" for program in here)
-    about = (
-        f"Medians of {count} paired runs over {'https' if tls else 'http'}, {os.cpu_count()} cores, Linux "
-        f"{platform.release()}, radosgw on loopback: {versions}. In brackets the lowest and highest pair; "
-        "¹ once only, as it took more than three times as long as the best peer."
-    )
-    return about, found
-
-
-def _cell(known: dict[str, Any]) -> Cell:
-    return Cell(
-        runs=[
-            Run(
-                seconds=run["seconds"],
-                cpu=run["cpu"],
-                asked=Asked(**run["asked"]),
-            )
-            for run in known["runs"]
-        ],
-        failure=known["failure"],
+    return (
+        f"Medians of {count} paired runs over {'https' if rows[0].tls else 'http'}, {os.cpu_count()} cores, "
+        f"Linux {platform.release()}, radosgw on loopback: {versions}. In brackets the lowest and highest pair;"
+        " ¹ not every time, as it took more than three times as long as the best peer."
     )
 
 
 if __name__ == "__main__":
+    # What stops it from outside leaves no mount behind, either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     main()
