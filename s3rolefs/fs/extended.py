@@ -76,7 +76,7 @@ class ExtendedAttributes:
     async def _change(
         self, number: InodeNumber, name: bytes, change: Callable[[dict[str, str]], None]
     ) -> None:
-        inode = self._core.table.get(number)
+        inode = await self._core.refreshed(number)
         self._core.check_writable()
         if _text(name).startswith(_FROM_S3):
             raise FileSystemError(Reason.NOT_PERMITTED, "user.s3.* is what S3 says of the object")
@@ -91,7 +91,7 @@ class ExtendedAttributes:
         """Return an inode of which everything is known that HEAD tells."""
         inode = await self._core.refreshed(number)
         if inode.info is not None and inode.info.metadata is None:
-            async with inode.lock:
+            async with self._core.tree_lock.shared(inode), inode.lock:
                 await self._core.committer.complete_info(inode)
         return inode
 

@@ -68,7 +68,8 @@ class Namespace:
 
     async def setattr(self, number: InodeNumber, changes: Changes, handle: FileHandle | None) -> Inode:
         """Change attributes or the size; they ride on an upload that is due anyway."""
-        inode = self._core.table.get(number)
+        # Through an old descriptor: what others changed meanwhile must not be undone.
+        inode = await self._core.refreshed(number)
         self._core.check_writable()
         async with self._core.tree_lock.shared(inode), inode.lock:
             if changes.size_bytes is not None:

@@ -107,14 +107,21 @@ class Spool:
                     position += sent
             draft.rename(path)
 
-    def adopt(self, path: Path, present: list[tuple[int, int]], changed: list[tuple[int, int]]) -> None:
-        """Go on with a file that an earlier mount kept."""
+    def adopt(self, path: Path, present: list[tuple[int, int]], changed: list[tuple[int, int]]) -> int:
+        """Go on with a file that an earlier mount kept; return how long it is.
+
+        That mount may have been killed when it had cut the file and not yet kept it again.
+        """
         self._memory = None
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         for start, end in present:
             self.present.add(start, end)
         for start, end in changed:
             self.changed.add(start, end)
+        size = os.fstat(self._fd).st_size
+        self.present.cut(size)
+        self.changed.cut(size)
+        return size
 
     def close(self) -> None:
         """Give memory and disk back."""

@@ -210,9 +210,9 @@ class Writer:
 
     def adopt(self, data: Path, kept: KeptVersion) -> None:
         """Take over what an earlier mount kept."""
-        self.spool.adopt(data, kept.present, kept.changed)
-        self.size_bytes = kept.size_bytes
-        self._base_limit = min(self._base_limit, kept.size_bytes) if kept.uses_base else 0
+        length = self.spool.adopt(data, kept.present, kept.changed)
+        self.size_bytes = min(length, kept.size_bytes)
+        self._base_limit = min(self._base_limit, self.size_bytes) if kept.uses_base else 0
         self.revision += 1
 
     def whole_content(self) -> bytes | None:

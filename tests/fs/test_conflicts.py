@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.attributes import Changes
 from s3rolefs.model import MIB
 from s3rolefs.s3.faults import Fault
 from tests.fs.mounted import CALLER, kept_bytes, mounted
@@ -273,3 +274,24 @@ async def test_the_first_of_two_creators_wins(mount, memory, bucket, tmp_path, s
         assert await failing(second.close, handles[1][1]) is Reason.EXISTS
     assert await bucket.keys() == ["f"]
     assert not memory.upload_ids()
+
+
+async def test_a_change_through_an_old_descriptor_keeps_what_another_mount_changed_since(
+    memory, bucket, tmp_path, autojump_clock
+):
+    async with (
+        mounted(memory, tmp_path / "one", xattr=True) as one,
+        mounted(memory, tmp_path / "two", xattr=True) as two,
+    ):
+        await one.write("f", b"x")
+        inode = await one.find("f")
+        handle = await one.open("f")
+        await two.change("f", mode=0o600)
+        await trio.sleep(20)
+        await one.names.setattr(inode.number, Changes(mtime_ns=10**9), handle)
+        await two.change("f", mode=0o640)
+        await trio.sleep(20)
+        await one.filesystem.extended.set(inode.number, b"user.a", b"1")
+        await one.close(handle)
+    metadata = (await bucket.head("f")).metadata
+    assert (metadata["mode"], metadata["mtime"][:2]) == (str(0o100640), "1.")

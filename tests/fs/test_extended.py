@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
+import trio
 
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import xattrs
@@ -151,3 +153,16 @@ async def test_what_s3_says_is_read_by_name_and_never_listed(mount, of, bucket):
     assert await failing(of.get, "f", "user.s3.etag") is Reason.NO_ATTRIBUTE
     await mount.close(handle)
     assert await of.get("f", "user.s3.etag") == (await bucket.head("f")).etag.encode()
+
+
+async def test_they_are_read_while_their_directory_moves(mount, bucket, faults, autojump_clock):
+    await bucket.put("d/f", b"x", headers={"content-type": "text/x"})
+    number = (await mount.find("d/f")).number
+    inode = mount.names._core.table.get(number)
+    inode.info = replace(inode.info, metadata=None)
+    faults.plan(Fault(verb="delete_many", delay_seconds=5))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mount.rename, "d", "e")
+        await trio.sleep(1)
+        await bucket.delete("d/f")  # as the removal does one after the other
+        assert await mount.filesystem.extended.get(number, b"user.s3.key") == b"e/f"

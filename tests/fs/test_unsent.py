@@ -368,3 +368,18 @@ def test_a_spool_directory_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SystemFailure, match="cannot be used"):
         UnsentFolder(str(tmp_path / "file"), "s3://bucket", {})
+
+
+async def test_a_kept_file_that_was_emptied_before_a_kill_has_no_more_than_was_written_since(
+    faults, bucket, tmp_path, autojump_clock
+):
+    async with mounted(faults, tmp_path / "spool") as mount:
+        faults.plan(NO_PUT)
+        assert await failing(mount.write, "f", b"x" * 100) is Reason.UNREACHABLE
+        handle = await mount.open("f", os.O_WRONLY | os.O_TRUNC)
+        await mount.descriptors.write(handle, 0, b"y" * 10)
+    faults.plan()
+    async with mounted(faults, tmp_path / "spool") as mount:
+        assert await mount.read("f") == b"y" * 10
+        await trio.sleep(61)
+    assert await bucket.get("f") == b"y" * 10
