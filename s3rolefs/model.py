@@ -83,3 +83,8 @@ class DeleteFailure:
     key: Key
     code: str
     message: str
+
+
+def address_of(key: str, origins: Mapping[str, str]) -> str | None:
+    """Return the address of a key, None where `origins`, those of the beginnings of keys, has none for it."""
+    return next((origins[outer] + key[len(outer) :] for outer in origins if key.startswith(outer)), None)

@@ -23,6 +23,7 @@ from xxhash import xxh3_64_intdigest
 
 from s3rolefs.cache.diskroom import DiskRoom
 from s3rolefs.cache.folders import make_private
+from s3rolefs.model import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,8 +68,7 @@ class BlockFiles:
 
     def path(self, version: ObjectVersion, index: int) -> Path:
         """Return where a block of a version is, if it is there."""
-        outer = next(outer for outer in self._origins if version.key.startswith(outer))
-        name = f"{self._origins[outer]}{version.key[len(outer) :]}\0{version.etag}\0{version.size_bytes}"
+        name = f"{address_of(version.key, self._origins)}\0{version.etag}\0{version.size_bytes}"
         digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         return self.folder / digest[:2] / f"{digest[2:]}.{index}"
 

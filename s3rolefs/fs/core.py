@@ -60,6 +60,7 @@ class Core:
         self.files = files
         self.clock = clock
         self.prefix = prefix
+        self.folder = folder
         self.tree_lock = TreeLock()
         self.mounted_at_ns = time.time_ns()
         of_root = attributes.of_directory(None, files, default_time_ns=self.mounted_at_ns)

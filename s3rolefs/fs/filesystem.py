@@ -157,9 +157,9 @@ class FileSystem:
         keeper = self._core.committer.keeper
         for name, kept in self._folder.inherit():
             path = self._core.table.path_of(kept.key)
-            if kept.origin != self._folder.origin_of(kept.key):
-                log.warning("%s: a version for %s is still kept, which is not there now", path, kept.origin)
-                reason = f"it belongs to {kept.origin}; a mount that has this there sends it"
+            if kept.address != self._folder.address_of(kept.key):
+                log.warning("%s: a version for %s is still kept, which is not there now", path, kept.address)
+                reason = f"it belongs to {kept.address}; a mount that has this there sends it"
                 keeper.note_conflict(name, replace(kept, reason=reason, conflict=True))
                 continue
             inode = None if kept.conflict else self._inode_for(kept)
@@ -203,11 +203,11 @@ class FileSystem:
             old, new = (self._core.table.path_of(prefix[:-1]) for prefix in (record.old, record.new))
             copied = f"{len(record.copies)} of {record.objects} files were copied"
             begun = "and their removal was begun" if record.removing else "and none was removed"
-            is_here = record.origin == self._folder.origin_of(record.old)
+            is_here = record.address == self._folder.address_of(record.old)
             steps = names.steps(record.old[len(self._prefix) :])
             directory = self._directory_for(steps[:-1]) if is_here else None
             able = directory is not None and not self.files.read_only
-            who = f"that may write to {record.origin}"
+            who = f"that may write to {record.address}"
             then = "it is finished now" if able else f"a mount {who} finishes it"
             log.warning(
                 "the move of %s to %s was broken off when its mount ended: %s, %s; %s",

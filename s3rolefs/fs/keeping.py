@@ -89,7 +89,7 @@ class Keeper:
         key = self._table.key(inode)
         return KeptVersion(
             key=key,
-            origin=self._folder.origin_of(key),
+            address=self._folder.address_of(key),
             size_bytes=writer.size_bytes,
             attributes=inode.attributes,
             base_etag=inode.version.etag if inode.version is not None else None,

@@ -19,25 +19,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class MoveRecord:
-    """Know one move: between which prefixes of which origin, of how many objects, what was copied so far.
+    """Know one move: between which prefixes, of how many objects, and what was copied so far.
 
-    `copies` gives, by the key behind the prefix, the ETags of the source and of its copy. `removing`:
-    everything has been copied, and the removal of the sources was begun.
+    `address` is that of the old prefix when it began. `copies` gives, by the key behind the prefix, the ETags
+    of the source and of its copy. `removing`: everything has been copied, and the removal of the sources was
+    begun.
     """
 
     path: Path
     old: str
     new: str
     objects: int
-    origin: str | None
+    address: str | None
     copies: dict[str, tuple[str, str]] = field(default_factory=dict)
     removing: bool = False
 
     @classmethod
-    def begin(cls, path: Path, old: str, new: str, objects: int, *, origin: str | None) -> Self:
+    def begin(cls, path: Path, old: str, new: str, objects: int, *, address: str | None) -> Self:
         """Begin the record of a move."""
-        record = cls(path=path, old=old, new=new, objects=objects, origin=origin)
-        record._add({"old": old, "new": new, "objects": objects, "origin": origin})
+        record = cls(path=path, old=old, new=new, objects=objects, address=address)
+        record._add({"old": old, "new": new, "objects": objects, "address": address})
         return record
 
     @classmethod

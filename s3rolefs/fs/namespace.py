@@ -191,6 +191,14 @@ class Namespace:
             raise FileSystemError(Reason.BUSY, "this directory is the map's")
         self._core.check_takes_names(new_directory)
         if self._core.table.top(directory) is not self._core.table.top(new_directory):
+            place = self._core.table.key(inode), self._core.table.key(new_directory) + step.key
+            old, new = (self._core.folder.address_of(key) or "" for key in place)
+            if (
+                old == new
+            ):  # one object under two names, as of hard links: copied onto itself it would be lost
+                return
+            if inode.is_directory and new.startswith(old):
+                raise FileSystemError(Reason.INVALID, "a directory cannot move below itself")
             raise FileSystemError(Reason.CROSS_DEVICE, "it would lead into another bucket")
         if target is not None and inode.is_directory != target.is_directory:
             raise FileSystemError(Reason.IS_DIRECTORY if target.is_directory else Reason.NOT_DIRECTORY)

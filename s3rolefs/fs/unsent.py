@@ -23,7 +23,7 @@ from s3rolefs.cache.blocks import ObjectVersion
 from s3rolefs.errors import SystemFailure
 from s3rolefs.fs.attributes import Attributes
 from s3rolefs.fs.moverecord import MoveRecord
-from s3rolefs.model import Key
+from s3rolefs.model import Key, address_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,12 +48,12 @@ class Unsent:
 class KeptVersion:
     """Describe a kept version: enough to send it in another process.
 
-    `origin` is what its key belongs to; `base_etag` is None for a new file; `present` and `changed` are
-    byte ranges of the data file.
+    `address` is that of the key when it was kept; `base_etag` is None for a new file; `present` and
+    `changed` are byte ranges of the data file.
     """
 
     key: str
-    origin: str | None
+    address: str | None
     size_bytes: int
     attributes: Attributes
     base_etag: str | None
@@ -77,7 +77,7 @@ class KeptVersion:
 
 
 class UnsentFolder:
-    """Own the folder of this mount; `origins` are what keys belong to, by their beginnings."""
+    """Own the folder of this mount; `origins` says what the beginnings of keys stand for."""
 
     def __init__(self, spool_dir: str, source: str, origins: Mapping[str, str]) -> None:
         self._origins = origins
@@ -106,9 +106,9 @@ class UnsentFolder:
         self._lock = lock
         log.warning("%s had been removed and was made again", self.path)
 
-    def origin_of(self, key: str) -> str | None:
-        """Return what a key belongs to, None where a map has no such directory."""
-        return next((self._origins[outer] for outer in self._origins if key.startswith(outer)), None)
+    def address_of(self, key: str) -> str | None:
+        """Return the service, bucket and key that a key leads to, None where a map has no such directory."""
+        return address_of(key, self._origins)
 
     def new_name(self) -> str:
         """Return a name for one kept version."""
@@ -162,7 +162,7 @@ class UnsentFolder:
         """Begin the record of a directory's move."""
         self.restore()
         path = self.path / f"{self.new_name()}.move"
-        return MoveRecord.begin(path, old, new, objects, origin=self.origin_of(old))
+        return MoveRecord.begin(path, old, new, objects, address=self.address_of(old))
 
     def moves(self) -> list[MoveRecord]:
         """Return the moves that were under way when earlier mounts ended, once they are inherited."""

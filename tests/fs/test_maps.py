@@ -20,7 +20,8 @@ def stores():
 
 @pytest.fixture
 def serve(stores, tmp_path):
-    def serve(prefixes=PREFIXES):
+    def serve(prefixes=PREFIXES, stores=stores):
+        buckets = list(stores.values())
         parts = [
             Part(outer=f"{name}/", store=stores[name], inner=prefix) for name, prefix in prefixes.items()
         ]
@@ -29,7 +30,7 @@ def serve(stores, tmp_path):
             tmp_path / "spool",
             source="map://office",
             directories=prefixes,
-            origins={part.outer: f"s3://{part.outer}{part.inner}" for part in parts},
+            origins={f"{name}/": f"s3://{buckets.index(stores[name])}/{prefixes[name]}" for name in prefixes},
         )
 
     return serve
@@ -55,6 +56,22 @@ async def test_a_rename_across_stores_nothing(serve, stores):
         assert (await keys(stores["a"]), await keys(stores["b"])) == (["d/"], [])
         await mount.close(handle)
         assert await keys(stores["a"]) == ["d/", "d/f"]
+
+
+async def test_what_is_one_object_under_two_names_is_not_moved_onto_itself(serve, stores):
+    # As for mv the answer is "done", it removes nothing.
+    both = {"a": stores["a"], "b": stores["a"]}
+    async with serve(stores=both) as mount:
+        await mount.mkdir("a/deep")
+        await mount.mkdir("a/deep/d")
+        await mount.write("a/deep/f", b"x")
+        await mount.rename("a/deep/f", "b/f")
+        await mount.rename("b/d", "a/deep/d")
+        await refused(Reason.INVALID, mount.rename("a/deep/d", "b/d/e"))
+        await refused(Reason.CROSS_DEVICE, mount.rename("a/deep/d", "b/e"))
+        await refused(Reason.CROSS_DEVICE, mount.rename("a/deep/f", "b/g"))
+        assert await mount.read("b/f") == b"x"
+    assert await keys(stores["a"]) == ["deep/", "deep/d/", "deep/f"]
 
 
 async def test_the_directories_stay_whatever_the_buckets_say(serve, stores):
@@ -86,7 +103,7 @@ async def test_what_belongs_to_a_directory_that_left_the_map_stays_on_disk(serve
         assert await mount.list() == ["a"]
         [unsent] = mount.filesystem.unsent()
         assert (unsent.path, is_kept(unsent)) == ("/b/f", True)
-        assert "s3://b/deep/" in unsent.reason
+        assert "s3://1/deep/" in unsent.reason
 
 
 async def test_nothing_is_sent_to_what_took_the_place_of_a_bucket(serve, stores, autojump_clock, caplog):
@@ -108,14 +125,15 @@ async def test_nothing_is_sent_to_what_took_the_place_of_a_bucket(serve, stores,
             if prefix == "third/":
                 [unsent] = mount.filesystem.unsent()
                 assert (unsent.path, unsent.conflict, is_kept(unsent)) == ("/b/f", True, True)
-                assert unsent.reason == "it belongs to s3://b/deep/; a mount that has this there sends it"
+                assert unsent.reason == "it belongs to s3://1/deep/f; a mount that has this there sends it"
                 assert await mount.list("b") == []
                 assert await keys(stores["b"]) == before
             else:
                 assert mount.filesystem.unsent() == []
                 assert await mount.list("b") == ["d", "e", "f"]
-        assert "0 of 1 files were copied, and none was removed; a mount that may write to s3://b/other/" in (
-            caplog.text
+        assert (
+            "0 of 1 files were copied, and none was removed; a mount that may write to s3://1/other/d/"
+            in (caplog.text)
         )
 
 

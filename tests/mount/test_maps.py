@@ -136,6 +136,18 @@ def test_what_moves_to_another_bucket_is_copied_by_mv(two, radosgw_s3):
     assert (target / "d/f").read_text() == "a file"
 
 
+def test_mv_does_not_lose_what_two_directories_show(role_place, make_role, buckets, write_config, radosgw_s3):
+    a = buckets()
+    write_config({"ada": make_role(everything_in(a))}, {"all": (a, "ada"), "part": (f"{a}/d/", "ada")})
+    with role_place.mounted("map://office", **MOUNT_OPTIONS) as mount:
+        (mount.path / "all/d").mkdir()
+        (mount.path / "all/d/f").write_text("x")
+        run("mv", mount.path / "all/d/f", mount.path / "part/f")
+        assert (mount.path / "part/f").read_text() == "x"
+    keys = [found["Key"] for found in radosgw_s3.list_objects_v2(Bucket=a)["Contents"]]
+    assert keys == ["d/", "d/f"]
+
+
 def test_tools_across(two):
     mount, _, _ = two
     a, b = mount.path / "a", mount.path / "b"
