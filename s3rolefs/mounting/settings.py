@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from s3rolefs.config import RoleConfig, StoreConfig
 from s3rolefs.errors import UserError
+from s3rolefs.fs.names import ESCAPE
 from s3rolefs.mounting import configfile, values
 from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT, Target
 from s3rolefs.mounting.source import parse_source
@@ -185,9 +186,11 @@ def _map_entries(entry: _Entry, roles: _Roles) -> Iterator[MapEntry]:
 
 
 def _check_directory(name: str) -> None:
-    if name in {"", ".", ".."} or "/" in name or "\0" in name or len(name.encode()) > _LONGEST_NAME_BYTES:
+    is_odd = "/" in name or ESCAPE in name or not name.isprintable()
+    if name in {"", ".", ".."} or is_odd or len(name.encode()) > _LONGEST_NAME_BYTES:
         raise UserError(
-            f"{name!r} can be no name of a directory: write 1 to {_LONGEST_NAME_BYTES} bytes without a slash."
+            f"{name!r} can be no name of a directory: write 1 to {_LONGEST_NAME_BYTES} bytes that can be "
+            f"printed, without / and {ESCAPE}."
         )
 
 

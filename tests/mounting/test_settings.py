@@ -260,6 +260,8 @@ WRONG = [
     ('[maps.m]\n"a/b" = { source = "s3://data" }', "'a/b' can be no name of a directory"),
     ('[maps.m]\n"" = { source = "s3://data" }', "'' can be no name of a directory"),
     ('[maps.m]\n"a\\u0000" = { source = "s3://data" }', "can be no name of a directory"),
+    ('[maps.m]\n"a\\nb" = { source = "s3://data" }', r"'a\nb' can be no name of a directory"),
+    ('[maps.m]\n"‛object=a" = { source = "s3://data" }', "can be no name of a directory"),
     ('[maps.m]\na = "s3://data"', ", map m, a: a must be a table: write a = { source"),
     ("[maps.m]\na = { }", ", map m, a: It needs a source"),
     ('[maps.m]\na = { source = "s3://data", rol = "x" }', "There is no setting rol: did you mean role?"),
