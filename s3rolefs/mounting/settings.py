@@ -308,4 +308,5 @@ def _blaming(where: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{where}: {error.sentence}") from None
+        shown = where if where.isprintable() else repr(where)
+        raise UserError(f"{shown}: {error.sentence}") from None
