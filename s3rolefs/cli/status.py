@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from s3rolefs.cli import display
 from s3rolefs.cli.target import ask, target_arguments
+from s3rolefs.errors import UserError
+from s3rolefs.mounting import control, mounttable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from s3rolefs.mounting.mounttable import Mount
 
 
 @click.command(
@@ -15,12 +23,51 @@ from s3rolefs.cli.target import ask, target_arguments
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @target_arguments
-def status(target: str | None, options: tuple[str, ...], *, as_json: bool) -> None:
-    """Show how a mounted DIR stands (role, requests, what is not sent yet), or a role before it is used."""
+def status(target: str | None, options: tuple[str, ...], *, as_json: bool) -> int:
+    """Show how a mounted DIR stands (role, requests, what is not sent yet), or a role before it is used.
+
+    Without DIR and options, every mount is shown.
+    """
+    if target is None and not options:
+        return _show_all(as_json=as_json)
     answer = ask("status", target, options)
     if as_json:
         display.show_json(answer)
-        return
+    else:
+        _show(answer)
+    return 0
+
+
+def _show_all(*, as_json: bool) -> int:
+    """Show every mount that this user may ask; return 1 where one does not answer."""
+    answers = [_answer_of(mount) for mount in mounttable.mounts_of_ours() if os.geteuid() in {0, mount.owner}]
+    if as_json:
+        display.show_json({"mounts": answers})
+    elif not answers:
+        click.echo("Nothing is mounted.")
+    else:
+        for number, answer in enumerate(answers):
+            if number:
+                click.echo()
+            if "error" in answer:
+                display.show(answer, title=_title(answer))
+            else:
+                _show(answer)
+    return int(any("error" in answer for answer in answers))
+
+
+def _answer_of(mount: Mount) -> dict[str, Any]:
+    try:
+        return control.ask(mount, "status")
+    except UserError as error:
+        return {"source": mount.source, "mountpoint": mount.mountpoint, "error": error.sentence}
+
+
+def _title(answer: Mapping[str, Any]) -> str:
+    return f"Mount at {answer['mountpoint']}" if answer["mountpoint"] else "Not mounted"
+
+
+def _show(answer: Mapping[str, Any]) -> None:
     requests = ", ".join(f"{count} {kind}" for kind, count in sorted(answer["requests"].items()))
     display.show(
         {
@@ -31,7 +78,7 @@ def status(target: str | None, options: tuple[str, ...], *, as_json: bool) -> No
             "requests": (requests or "none") if answer["pid"] else None,
             "unsent": _unsent(answer) if answer["pid"] else None,
         },
-        title=f"Mount at {answer['mountpoint']}" if answer["mountpoint"] else "Not mounted",
+        title=_title(answer),
     )
     if len(answer["roles"]) > 1:
         for role in answer["roles"]:
@@ -56,5 +103,5 @@ def _role(role: dict[str, Any], mountpoint: str | None) -> dict[str, str | None]
     }
 
 
-def _unsent(answer: dict[str, Any]) -> str:
+def _unsent(answer: Mapping[str, Any]) -> str:
     return f"{len(answer['unsent'])} files" if answer["unsent"] else "nothing"

@@ -40,13 +40,14 @@ def mount_at(directory: str) -> Mount | None:
     return found[-1] if found else None
 
 
+def mounts_of_ours() -> list[Mount]:
+    """Return the s3rolefs mounts."""
+    return [mount for mount in mounts() if mount.filesystem == FILESYSTEM_TYPE]
+
+
 def mount_of(path: str) -> Mount | None:
     """Return the s3rolefs mount that an absolute path lies in, judged by its name alone."""
-    found = [
-        m
-        for m in mounts()
-        if m.filesystem == FILESYSTEM_TYPE and (path == m.mountpoint or path.startswith(m.mountpoint + "/"))
-    ]
+    found = [m for m in mounts_of_ours() if path == m.mountpoint or path.startswith(m.mountpoint + "/")]
     return max(found, key=lambda m: len(m.mountpoint), default=None)
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s3rolefs.errors import MountFailure, UserError
+from s3rolefs.errors import MountFailure, SystemFailure, UserError
 from s3rolefs.fuse import kernel
 from s3rolefs.mounting import control, mounttable
 
@@ -27,9 +27,10 @@ _WAIT_LIMIT_SECONDS = 3600.0
 
 
 def unmount(directory: str, *, lazy: bool, tell: Callable[[str], None]) -> None:
-    """Unmount a directory and return once its process has ended; `tell` gets what is pending or kept.
+    """Unmount a directory and return once its process has ended; `tell` gets what is pending.
 
-    Raises `MountFailure`, with status 32, when it is busy or not ours.
+    Raises `MountFailure`, with status 32, when it is busy or not ours; `SystemFailure`, with status
+    2, when it is unmounted, but not everything is in the bucket.
     """
     path = os.path.normpath(Path(directory).absolute())
     mount = mounttable.mount_at(path)
@@ -85,7 +86,9 @@ def _wait(connection: socket.socket, unsent: list[dict[str, Any]], tell: Callabl
         os.close(process)
     kept = [each["kept_at"] for each in unsent if each["kept_at"] and Path(each["kept_at"]).exists()]
     if kept:
-        tell(f"{_files_are(len(kept))} not in the bucket, but kept for the next mount: {', '.join(kept)}")
+        raise SystemFailure(
+            f"{_files_are(len(kept))} not in the bucket, but kept for the next mount: {', '.join(kept)}"
+        )
 
 
 def _unsent(connection: socket.socket) -> list[dict[str, Any]]:

@@ -61,6 +61,24 @@ def test_every_command_takes_options_instead_of_a_mount(role_place, bucket, make
         assert (refused.returncode, "leave -o out" in refused.stderr) == (1, True)
 
 
+def test_status_of_every_mount(place, bucket):
+    def of_this_mount():
+        # Others may have mounts here, and dead ones.
+        result = run(PROGRAM, "status", "--json", check=False)
+        mounts = json.loads(result.stdout)["mounts"]
+        [answer] = [each for each in mounts if each["mountpoint"] == str(place.directory)]
+        return result.returncode, answer
+
+    with place.mounted(f"s3://{bucket}") as mount:
+        assert of_this_mount()[1]["pid"] == mount.pid
+        assert f"directory:    {mount.path}\n" in run(PROGRAM, "status", check=False).stdout
+        mount.signal(signal.SIGKILL)
+        mount.wait_for_end()
+        status, answer = of_this_mount()
+        assert (status, answer["source"]) == (1, f"s3://{bucket}")
+        assert "does not answer" in answer["error"]
+
+
 def test_a_refused_role_gets_its_policies(role_place, bucket, radosgw):
     role_arn = radosgw.create_role("for-somebody-else", {"Version": "2012-10-17", "Statement": []}, "nobody")
     options = role_place.options(role_arn=role_arn, spool_dir=None, mount_wait=None, stop_timeout=None)
