@@ -91,7 +91,7 @@ def main(
                         )
                         continue
                     stacks = profile / f"{workload.name}-{latency}ms.txt" if profile else None
-                    cells = laboratory.measure(workload, latency, runs, stacks)
+                    cells = laboratory.measure(workload, latency, 1 if profile else runs, stacks)
                     rows.append(Row(workload=workload, latency_ms=latency, tls=tls, cells=cells))
                     _console.print(_line(rows[-1]))
                     if not profile:
@@ -132,8 +132,8 @@ def _about(here: tuple[Program, ...], rows: list[Row]) -> str:
     versions = ", ".join(f"{program.name} {program.version()}" for program in here)
     return (
         f"Medians of {count} paired runs over {'https' if rows[0].tls else 'http'}, {os.cpu_count()} cores, "
-        f"Linux {platform.release()}, radosgw on loopback: {versions}. In brackets the lowest and highest pair;"
-        " ¹ not every time, as it took more than three times as long as the best peer."
+        f"Linux {platform.release()}, radosgw on loopback: {versions}. In brackets the lowest and highest "
+        "pair; ¹ not every time, as it took more than three times as long as the best peer."
     )
 
 

@@ -102,8 +102,10 @@ def _put_clone(s3: Any, folder: Path) -> None:
     clone = folder / "clone"
     git = ["git", *_WHO, "-C", str(clone)]
 
-    def run(*arguments: str) -> None:
-        subprocess.run([*git, *arguments], check=True, timeout=60, capture_output=True, env=os.environ | _GIT)
+    def run(*arguments: str) -> str:
+        return subprocess.run(
+            [*git, *arguments], check=True, timeout=60, capture_output=True, text=True, env=os.environ | _GIT
+        ).stdout
 
     names = [f"d{number // 20:03}/f{number:04}" for number in range(2000)]
     for number, name in enumerate(names):
@@ -115,6 +117,8 @@ def _put_clone(s3: Any, folder: Path) -> None:
     run("add", ".")
     run("commit", "-q", "-m", "All")
     run("gc", "-q")
+    # Git wants a directory of references, and an empty one is nothing in S3.
+    (clone / ".git" / "refs" / "heads" / "main").write_text(run("rev-parse", "main"))
     _put_all(s3, ((f"clone/{name}", (clone / name).read_bytes()) for name in names))
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="clone/"):
         for entry in page["Contents"]:
