@@ -189,7 +189,8 @@ def test_times_now_omitted_and_to_the_nanosecond(mount):
     before = path.stat()
     mount.shell("touch -m f")  # UTIME_NOW
     assert path.stat().st_atime_ns == 77_000_000_005
-    assert path.stat().st_mtime_ns > before.st_ctime_ns
+    # The kernel's clock for files goes by ticks of up to 10 ms.
+    assert path.stat().st_mtime_ns > before.st_ctime_ns - 10_000_000
     assert path.stat().st_ctime_ns > before.st_ctime_ns
 
 
