@@ -67,6 +67,7 @@ soak: env ## Use a mount while its sessions come and go, then make random calls;
 	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
 	$(LIMIT) $$(($(MINUTES) * 60 + 600)) $(BIN)/python -m soak --minutes $(MINUTES)
 	S3ROLEFS_EFFORT=40 $(LIMIT) 3600 $(BIN)/python -m pytest tests/mount/test_{differential,tools,verification}.py
+	S3ROLEFS_EFFORT=10 $(LIMIT) 3600 $(BIN)/python -m pytest tests/fs/test_histories.py
 
 .PHONY: env
 env: $(STAMP) ## Make .venv with the locked versions of everything

@@ -21,6 +21,7 @@ from s3rolefs.fs import names
 from s3rolefs.model import Key
 from s3rolefs.s3.memory import MemoryStore
 from s3rolefs.s3.store import ObjectAttributes
+from tests.bed.effort import EFFORT
 from tests.fs.loops import Loop
 from tests.fs.mounted import READ_BYTES, TrioClock, mounted
 
@@ -401,8 +402,9 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=500, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=500 * EFFORT, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+TestHistories.pytestmark = pytest.mark.timeout(120 * EFFORT)
 
 
 class EndingBlockFiles(BlockFiles):
@@ -420,6 +422,8 @@ class EndingBlockFiles(BlockFiles):
 
     def write(self, path: Path, block: memoryview) -> None:
         with self.folder_lock:
+            if self.over:
+                raise FileNotFoundError
             super().write(path, block)
 
     def end(self) -> None:
@@ -442,4 +446,5 @@ class HistoriesOnDisk(Histories):
 
 
 TestHistoriesOnDisk = HistoriesOnDisk.TestCase
-TestHistoriesOnDisk.settings = settings(TestHistories.settings, max_examples=60)
+TestHistoriesOnDisk.settings = settings(TestHistories.settings, max_examples=60 * EFFORT)
+TestHistoriesOnDisk.pytestmark = pytest.mark.timeout(120 * EFFORT)
