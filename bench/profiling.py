@@ -56,9 +56,9 @@ def summary(path: Path) -> str:
             within[frame] += int(count)
     total = sum(alone.values()) or 1
     lines = [f"Python ran for {total / _RATE:.2f} s; shares of it alone, and with what is called:"]
-    for frame, count in alone.most_common(_LINES):
-        lines.append(f"  {100 * count / total:5.1f} % {100 * within[frame] / total:5.1f} %  {frame}")
+    for frame, samples in alone.most_common(_LINES):
+        lines.append(f"  {100 * samples / total:5.1f} % {100 * within[frame] / total:5.1f} %  {frame}")
     lines.append("with what is called, of our own:")
-    for frame, count in [item for item in within.most_common() if "s3rolefs/" in item[0]][:_LINES]:
-        lines.append(f"          {100 * count / total:5.1f} %  {frame}")
+    for frame, samples in [item for item in within.most_common() if "s3rolefs/" in item[0]][:_LINES]:
+        lines.append(f"          {100 * samples / total:5.1f} %  {frame}")
     return "\n".join(lines)

@@ -12,9 +12,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+import boto3
 from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
 
-from tests.bed.radosgw import RadosGateway
+from tests.bed.radosgw import REGION, RadosGateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +90,18 @@ class Server:
     @property
     def s3(self) -> Any:
         """Return a boto3 client that goes to the server directly."""
-        return self._gateway.client("s3")
+        return boto3.client(
+            "s3",
+            endpoint_url=self._gateway.endpoint_url,
+            region_name=REGION,
+            aws_access_key_id=self._gateway.access_key,
+            aws_secret_access_key=self._gateway.secret_key,
+            verify=str(self._gateway.ca_bundle) if self._gateway.ca_bundle else None,
+            # Over https boto3 would send checksums in trailers, which radosgw 16 does not know.
+            config=Config(
+                request_checksum_calculation="when_required", s3={"addressing_style": "path"}, proxies={}
+            ),
+        )
 
     def url(self, latency_ms: int) -> str:
         """Return the address at the end of a line with this round trip; for 0 the server itself."""
