@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from s3rolefs.cache.background import Background
     from s3rolefs.cache.disktier import DiskTier
-    from s3rolefs.model import Key
+    from s3rolefs.model import Key, ObjectInfo
     from s3rolefs.s3.store import ObjectStore
 
 BlockName = tuple[object, int]
@@ -98,8 +98,26 @@ class BlockCache:
         name = (version.token, index)
         return name in self._cached or name in self._wanted
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Tell whether bytes that nobody waits for may still be asked for."""
+        return self._wanted_bytes + size_bytes <= self._capacity_bytes // 2
+
     def fetch(self, version: ObjectVersion, first: int, count: int) -> None:
         """Start to bring blocks `first` … `first + count - 1` with one request; none may be there yet."""
+        self._background.start_soon(self._bring, version, first, self._want(version, first, count))
+
+    async def whole(self, version: ObjectVersion) -> ObjectInfo | None:
+        """Bring the one block of a small object; return what S3 said with it (None: it was here)."""
+        if self.has(version, 0):
+            await self.block(version, 0)
+            return None
+        wanted = self._want(version, 0, 1)
+        told = await self._bring(version, 0, wanted)
+        if wanted[0].failure is not None:
+            raise wanted[0].failure
+        return told
+
+    def _want(self, version: ObjectVersion, first: int, count: int) -> list[_Wanted]:
         wanted: list[_Wanted] = []
         for index in range(first, first + count):
             size_bytes = version.block_size(index)
@@ -108,7 +126,7 @@ class BlockCache:
             self._wanted_bytes += size_bytes
             wanted.append(entry)
         self._make_room()
-        self._background.start_soon(self._bring, version, first, wanted)
+        return wanted
 
     def fetch_missing(self, version: ObjectVersion, first: int, end: int, run_blocks: int) -> None:
         """Start requests of at most `run_blocks` for every block in [first, end) that is not there."""
@@ -180,11 +198,15 @@ class BlockCache:
         while self._cached and self._cached.currsize + self._wanted_bytes > self._capacity_bytes:
             self._cached.popitem()
 
-    async def _bring(self, version: ObjectVersion, first: int, wanted: Sequence[_Wanted]) -> None:
-        """Fill blocks from disk, and with one request for each run of those that are not there."""
+    async def _bring(
+        self, version: ObjectVersion, first: int, wanted: Sequence[_Wanted]
+    ) -> ObjectInfo | None:
+        """Fill blocks from disk, and with one request for each run of those that are not there.
+
+        Return what S3 said if one request brought them all.
+        """
         if self._disk is None:
-            await self._get(version, first, wanted)
-            return
+            return await self._get(version, first, wanted)
         settled = 0
         try:
             found = await self._disk.read(version, first, [entry.block.view for entry in wanted])
@@ -192,6 +214,9 @@ class BlockCache:
                 self._on_disk[version.token] = None
             else:
                 self._on_disk.pop(version.token, None)
+            if not any(found):
+                settled = len(wanted)
+                return await self._get(version, first, wanted)
             async with trio.open_nursery() as nursery:
                 for on_disk, run in groupby(range(len(wanted)), found.__getitem__):
                     places = list(run)
@@ -203,8 +228,10 @@ class BlockCache:
                         self._arrived(version, first + place, wanted[place])
         finally:
             self._failed(version, first + settled, wanted[settled:], _given_up())
+        return None
 
-    async def _get(self, version: ObjectVersion, first: int, wanted: Sequence[_Wanted]) -> None:
+    async def _get(self, version: ObjectVersion, first: int, wanted: Sequence[_Wanted]) -> ObjectInfo | None:
+        """Fill blocks with one request; whoever waits for them is told of a failure."""
         done = 0
 
         def arrived(position: int) -> None:
@@ -214,9 +241,10 @@ class BlockCache:
             if self._disk is not None:
                 self._disk.keep(version, first + position, wanted[position].block)
 
+        told: ObjectInfo | None = None
         failure: Exception = _given_up()
         try:
-            await self._store.get(
+            told = await self._store.get(
                 version.key,
                 [entry.block.view for entry in wanted],
                 offset=first * BLOCK_BYTES,
@@ -230,6 +258,7 @@ class BlockCache:
             failure = FileSystemError(Reason.STALE, "the object was replaced or removed") if gone else error
         finally:
             self._failed(version, first + done, wanted[done:], failure)
+        return told
 
     def _arrived(self, version: ObjectVersion, index: int, entry: _Wanted) -> None:
         entry.block.filled = True

@@ -16,10 +16,12 @@ from s3rolefs.fs.commit import Committer
 from s3rolefs.fs.descriptions import object_attributes
 from s3rolefs.fs.directories import Directories
 from s3rolefs.fs.finding import Finder
+from s3rolefs.fs.foresight import Foresight
 from s3rolefs.fs.inode import Inode, version_of
 from s3rolefs.fs.inodes import ROOT_NUMBER, InodeTable
 from s3rolefs.fs.moving import Mover
 from s3rolefs.fs.names import CONTENT, Form, Kind, Step
+from s3rolefs.fs.particulars import Particulars
 from s3rolefs.fs.tree import Tree
 from s3rolefs.fs.treelock import TreeLock
 
@@ -80,7 +82,9 @@ class Core:
             clock, ttl_seconds=files.metadata_ttl_seconds, recollection=recollection
         )
         self.blocks = BlockCache(store, background, capacity_bytes=files.cache_memory_bytes, disk=disk)
-        self.finder = Finder(store, self.metadata, background, files)
+        self.particulars = Particulars(store, self.metadata, self.blocks, files)
+        self.foresight = Foresight(self.particulars, self.metadata, self.blocks, background, files)
+        self.finder = Finder(store, self.metadata, self.particulars, self.foresight)
         self.tree = Tree(
             self.finder,
             self.metadata,
@@ -149,7 +153,7 @@ class Core:
         if not beside:
             self.check_free(directory, step)
         if step == CONTENT:  # it takes the place of the empty marker
-            marker = await self.finder.marker(self.table.key(directory))
+            marker = await self.particulars.marker(self.table.key(directory))
             directory.info = marker or directory.info
         known = directory.children.get(step)
         if known is not None:

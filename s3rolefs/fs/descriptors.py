@@ -83,6 +83,8 @@ class Descriptors:
                     # The kernel sees to this itself for write(2) and truncate(2), but not for O_TRUNC.
                     inode.took(mode=without_privileges(inode.attributes.mode))
             self._core.background.start_soon(self._commit_if_still_empty, inode)
+        if not writable and inode.writer is None and inode.parent is not None:
+            self._core.foresight.opened(*self._core.table.place_of(inode))
         return self._opened(inode, flags)
 
     async def read(self, handle: FileHandle, offset: int, size: int) -> memoryview | bytes:
@@ -202,7 +204,7 @@ class Descriptors:
             return known
         info = None
         if entry.listed is not None and view.changed(entry) is None and view.is_in_place():
-            info = self._core.finder.known_attributes(entry.listed)
+            info = self._core.particulars.known(entry.listed)
         if info is not None:
             return self._core.tree.adopt(
                 view.directory,

@@ -13,15 +13,12 @@ from s3rolefs.fs.names import Form, Kind, Step, child
 from s3rolefs.model import Key, ListPage, ObjectInfo
 
 if TYPE_CHECKING:
-    from s3rolefs.cache.background import Background
-    from s3rolefs.cache.metadata import Listing, MetadataCache
-    from s3rolefs.config import FileConfig
+    from s3rolefs.cache.metadata import MetadataCache
+    from s3rolefs.fs.foresight import Foresight
+    from s3rolefs.fs.particulars import Particulars
     from s3rolefs.s3.store import ObjectStore
 
 log = logging.getLogger(__name__)
-
-_HEADS_AT_ONCE = 32
-_LARGEST_WALK = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +38,12 @@ class Finder:
     """Answer from what is remembered where that is fresh, else ask as little as will do."""
 
     def __init__(
-        self, store: ObjectStore, metadata: MetadataCache, background: Background, files: FileConfig
+        self, store: ObjectStore, metadata: MetadataCache, particulars: Particulars, foresight: Foresight
     ) -> None:
         self._store = store
         self._metadata = metadata
-        self._background = background
-        self._files = files
-        self._asked: dict[Key, trio.Event] = {}
-        self._places = trio.CapacityLimiter(_HEADS_AT_ONCE)
+        self._particulars = particulars
+        self._foresight = foresight
         self._said_list_denied = False
 
     async def resolve(self, prefix: str, component: str, form: Form) -> Found:
@@ -58,12 +53,12 @@ class Finder:
             return await self._ask(prefix, component, form)
         listed = listing.objects.get(component)
         if form is Form.NAME and component in listing.prefixes:
-            marker = await self.marker(Key(f"{prefix}{component}/"))
+            marker = await self._particulars.marker(Key(f"{prefix}{component}/"))
             return Found(directory=True, marker=marker, no_object=listed is None)
         if listed is None:
             return Found(no_object=True)
-        self._walk_on(listing, component)
-        return Found(listed=await self.full(listed))
+        whole = self._foresight.looked_up(prefix, listing, listed)
+        return Found(listed=await self._particulars.full(listed, whole=whole))
 
     async def holds(self, prefix: str, parts: tuple[Step, ...]) -> bool:
         """Tell whether there is a component that these parts lead to."""
@@ -80,40 +75,6 @@ class Finder:
             token = page.next_token
             if token is None:
                 return False
-
-    async def full(self, listed: ObjectInfo) -> ObjectInfo:
-        """Return what HEAD says of a listed object, asking at most once at a time.
-
-        An object that may be listed but not read keeps what the listing said.
-        """
-        if self._files.metadata_from_listing:
-            return listed
-        while True:
-            known = self._metadata.full(listed)
-            if known is not None:
-                return known
-            asked = self._asked.get(listed.key)
-            if asked is None:
-                break
-            await asked.wait()
-        asked = self._asked[listed.key] = trio.Event()
-        changes = self._metadata.changes
-        try:
-            info = await self._store.head(listed.key)
-        except FileSystemError as error:
-            if error.reason is not Reason.ACCESS_DENIED:
-                raise
-            return listed
-        else:
-            self._metadata.remember(info, changes)
-            return info
-        finally:
-            del self._asked[listed.key]
-            asked.set()
-
-    def known_attributes(self, listed: ObjectInfo) -> ObjectInfo | None:
-        """Return a listed object's full description if no request is needed for it."""
-        return listed if self._files.metadata_from_listing else self._metadata.full(listed)
 
     async def _ask(self, prefix: str, component: str, form: Form) -> Found:
         key = Key(prefix + component)
@@ -144,7 +105,7 @@ class Finder:
         no_object = head is None or (isinstance(head, FileSystemError) and head.reason is Reason.NOT_FOUND)
         if isinstance(page, ListPage) and page.objects:
             marked = page.objects[0].key == key + "/"
-            marker = await self.marker(Key(key + "/")) if marked else None
+            marker = await self._particulars.marker(Key(key + "/")) if marked else None
             return Found(directory=True, marker=marker, no_object=no_object)
         # Below a key of 1,024 bytes there is nothing, which services say in different ways.
         if isinstance(page, FileSystemError) and page.reason not in (
@@ -173,35 +134,6 @@ class Finder:
         if page.objects and page.objects[0].key == key:
             return Found(listed=page.objects[0])
         return Found(no_object=True)
-
-    async def marker(self, key: Key) -> ObjectInfo | None:
-        """Return what HEAD says of a directory's marker, if there is one."""
-        if self._files.metadata_from_listing:
-            return None
-        changes = self._metadata.changes
-        try:
-            info = await self._store.head(key)
-        except FileSystemError as error:
-            if error.reason in (Reason.NOT_FOUND, Reason.ACCESS_DENIED):
-                return None
-            raise
-        self._metadata.remember(info, changes)
-        return info
-
-    def _walk_on(self, listing: Listing, name: str) -> None:
-        """Ask for the next objects of a listing before somebody does who goes through it in order."""
-        if self._files.metadata_from_listing:
-            return
-        for following in listing.follow(name, largest=_LARGEST_WALK):
-            if following.key not in self._asked and self._metadata.full(following) is None:
-                self._background.start_soon(self._prefetch, following)
-
-    async def _prefetch(self, listed: ObjectInfo) -> None:
-        async with self._places:
-            try:
-                await self.full(listed)
-            except FileSystemError as error:
-                log.debug("HEAD of %s ahead of its reader: %s", listed.key, error)
 
     def _say_list_denied(self, prefix: str) -> None:
         if not self._said_list_denied:

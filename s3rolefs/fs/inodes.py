@@ -105,9 +105,7 @@ class InodeTable:
         known = parent.children.get(step)
         if known is not None:
             return known.number
-        text = (self.directory_prefix(parent) + step.key).encode()
-        person = step.kind.name.encode()
-        number = int.from_bytes(blake2b(text, digest_size=8, person=person).digest(), "big") >> 1
+        number = number_of(self.directory_prefix(parent) + step.key, step.kind)
         while number <= ROOT_NUMBER or number in self._by_number:
             number = (number + 1) & (2**63 - 1)
         return InodeNumber(number)
@@ -223,3 +221,9 @@ class InodeTable:
         for inode in found:  # grows meanwhile
             found.extend(inode.children.values())
         return found
+
+
+def number_of(key: str, kind: Kind) -> int:
+    """Return the number that what is at a key has, unless another inode has it."""
+    person = kind.name.encode()
+    return int.from_bytes(blake2b(key.encode(), digest_size=8, person=person).digest(), "big") >> 1

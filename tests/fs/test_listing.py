@@ -359,7 +359,7 @@ async def test_a_head_asked_before_an_own_change_does_not_undo_it(mount, bucket,
 
     mount.names._core.metadata._objects.clear()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(mount.names._core.finder.full, held)
+        nursery.start_soon(mount.names._core.particulars.full, held)
         nursery.start_soon(change)
     await trio.sleep(11)
     assert await mount.list() == ["f"]
