@@ -53,10 +53,11 @@ class ObjectVersion:
 class _Wanted:
     """Follow one block that a fetch is bringing."""
 
-    __slots__ = ("arrived", "block", "failure")
+    __slots__ = ("arrived", "block", "failure", "key")
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, key: Key) -> None:
         self.block = block
+        self.key = key
         self.arrived = trio.Event()
         self.failure: Exception | None = None
 
@@ -121,7 +122,7 @@ class BlockCache:
         wanted: list[_Wanted] = []
         for index in range(first, first + count):
             size_bytes = version.block_size(index)
-            entry = _Wanted(self._pool.lend(size_bytes))
+            entry = _Wanted(self._pool.lend(size_bytes), version.key)
             self._wanted[version.token, index] = entry
             self._wanted_bytes += size_bytes
             wanted.append(entry)
@@ -144,16 +145,19 @@ class BlockCache:
     async def block(self, version: ObjectVersion, index: int) -> Block:
         """Return a filled block, waiting for it when it is on its way, fetching it when it is not."""
         name = (version.token, index)
-        cached = self._cached.get(name)
-        if cached is not None:
-            return cached
-        if name not in self._wanted:
-            self.fetch(version, index, 1)
-        entry = self._wanted[name]
-        await entry.arrived.wait()
-        if entry.failure is not None:
-            raise entry.failure
-        return entry.block
+        while True:
+            cached = self._cached.get(name)
+            if cached is not None:
+                return cached
+            if name not in self._wanted:
+                self.fetch(version, index, 1)
+            entry = self._wanted[name]
+            await entry.arrived.wait()
+            if entry.failure is None:
+                return entry.block
+            # What was asked for under another name may have failed because the object was moved here since.
+            if entry.key == version.key:
+                raise entry.failure
 
     async def read(self, version: ObjectVersion, offset: int, size: int) -> memoryview | bytes:
         """Return bytes [offset, offset + size) of a version, which must lie within it.

@@ -123,6 +123,17 @@ async def test_a_replaced_object_is_stale_and_a_later_read_asks_again(cache, sto
         assert memory.counts["get"] == tries
 
 
+async def test_a_block_asked_for_before_its_object_moved_is_asked_for_again(cache, store, memory):
+    old, content = await store("old", BLOCK_BYTES)
+    moved = await memory.put(Key("new"), content, ObjectAttributes())
+    await memory.delete(Key("old"))
+    new = ObjectVersion(key=Key("new"), etag=moved.etag, size_bytes=old.size_bytes, token=old.token)
+    cache.fetch(old, 0, 1)
+    assert bytes(await cache.read(new, 0, 10)) == content[:10]
+    with pytest.raises(FileSystemError):
+        await cache.block(ObjectVersion(key=old.key, etag=old.etag, size_bytes=9, token="other"), 0)
+
+
 async def test_what_arrived_before_a_failure_is_kept(cache, store, faults, memory):
     version, content = await store("k", 4 * BLOCK_BYTES)
     faults.plan(Fault(verb="get", break_after_bytes=2 * BLOCK_BYTES + 5))
