@@ -51,6 +51,15 @@ def needs(role: Mapping[str, Any], directory: str | None) -> str | None:
     return f"{prompt}: run `s3rolefs login {directory or 'DIR'}`" if prompt else None
 
 
+def session(role: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the facts about the session that a role has got just now."""
+    return {
+        "role": role["arn"],
+        "session": f"number {role['generation']}",
+        "expires": moment(role["expires_at"]) or "never",
+    }
+
+
 def show_each(
     answer: Mapping[str, Any], facts: Callable[[Mapping[str, Any]], Mapping[str, str | None]], *, title: str
 ) -> None:

@@ -16,7 +16,7 @@ from s3rolefs.cli.target import mount_named, target_arguments
 from s3rolefs.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from s3rolefs.roles.sso import Invitation
 
@@ -49,7 +49,7 @@ def login(
     SSO profile that -o names is logged in for yourself.
     """
     is_mounted = target is not None and "://" not in target
-    ask = _asking_mount(target, options) if is_mounted else _asking_options(target, options)
+    ask = _asking_mount(target or "", options) if is_mounted else _asking_options(target, options)
     text = _Text(path)
     roles: list[dict[str, Any]] = []
     standings = ask(force=force)["roles"]
@@ -67,7 +67,7 @@ def login(
     if as_json:
         display.show_json(answer)
     elif not (len(roles) == 1 and standings[0]["need"] is None):
-        display.show_each(answer, _facts, title="Logged in")
+        display.show_each(answer, display.session, title="Logged in")
     if any("error" in role for role in roles):
         raise click.exceptions.Exit(1)
 
@@ -101,20 +101,10 @@ def _helped(standing: dict[str, Any], give: Ask, text: _Text, *, is_mounted: boo
     return role
 
 
-def _facts(role: Mapping[str, Any]) -> dict[str, str | None]:
-    return {
-        "role": role["arn"],
-        "session": f"number {role['generation']}",
-        "expires": display.moment(role["expires_at"]) or "never",
-    }
-
-
-def _asking_mount(target: str | None, options: tuple[str, ...]) -> Ask:
-    if options:
-        raise UserError(f"{target} is mounted with options of its own: leave -o out, or the directory.")
+def _asking_mount(directory: str, options: tuple[str, ...]) -> Ask:
     from s3rolefs.mounting import control
 
-    mount, path = mount_named(target or "")
+    mount, path = mount_named(directory, options)
     return partial(control.ask, mount, "login", path)
 
 

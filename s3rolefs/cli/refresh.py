@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
 
 from s3rolefs.cli import display
 from s3rolefs.cli.target import ask, target_arguments
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @click.command(
@@ -23,13 +18,5 @@ def refresh(target: str | None, options: tuple[str, ...], *, as_json: bool) -> i
     if as_json:
         display.show_json(answer)
     else:
-        display.show_each(answer, _facts, title="Renewed")
+        display.show_each(answer, display.session, title="Renewed")
     return display.exit_status(answer)
-
-
-def _facts(role: Mapping[str, Any]) -> dict[str, str | None]:
-    return {
-        "role": role["arn"],
-        "session": f"number {role['generation']}",
-        "expires": display.moment(role["expires_at"]) or "never",
-    }

@@ -10,7 +10,7 @@ import click
 from s3rolefs.cli import display
 from s3rolefs.cli.target import ask, target_arguments
 from s3rolefs.errors import UserError
-from s3rolefs.mounting import control, mounttable
+from s3rolefs.mounting import mounttable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +57,9 @@ def _show_all(*, as_json: bool) -> int:
 
 
 def _answer_of(mount: Mount) -> dict[str, Any]:
+    # Late, as everywhere in cli: --help loads each command, and must not load trio.
+    from s3rolefs.mounting import control
+
     try:
         return control.ask(mount, "status")
     except UserError as error:

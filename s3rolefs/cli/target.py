@@ -34,11 +34,9 @@ def ask(command: str, target: str | None, options: Sequence[str]) -> dict[str, A
     Raises `UserError`.
     """
     if target is not None and "://" not in target:
-        if options:
-            raise UserError(f"{target} is mounted with options of its own: leave -o out, or the directory.")
         from s3rolefs.mounting import control
 
-        mount, path = mount_named(target)
+        mount, path = mount_named(target, options)
         return control.ask(mount, command, path)
     from s3rolefs.mounting.access import ask_blocking
     from s3rolefs.mounting.asking import with_given
@@ -49,11 +47,13 @@ def ask(command: str, target: str | None, options: Sequence[str]) -> dict[str, A
     return ask_blocking(buckets, with_given(buckets, os.environ), QUESTIONS[command])
 
 
-def mount_named(directory: str) -> tuple[Mount, str]:
+def mount_named(directory: str, options: Sequence[str]) -> tuple[Mount, str]:
     """Return the mount that a directory lies in, and where in it ("" is its root).
 
-    Judged by names: a hung mount is not touched.
+    Judged by names: a hung mount is not touched. Options beside a mounted directory are refused.
     """
+    if options:
+        raise UserError(f"{directory} is mounted with options of its own: leave -o out, or the directory.")
     path = os.path.normpath(Path(directory).absolute())
     mount = mounttable.mount_of(path)
     if mount is None:
