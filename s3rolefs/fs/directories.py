@@ -230,22 +230,39 @@ class Directories:
 
     async def stay_without(self, inode: Inode) -> None:
         """Give an implicit directory a marker before its last child goes, so that it stays."""
+        directory = await self.gone_without(inode)
+        if directory is not None:
+            await self.stay(directory)
+
+    async def gone_without(self, inode: Inode) -> Inode | None:
+        """Return the implicit directory that would go with its last child, None when none would."""
         prefix, place = self.table.place_of(inode)
         directory = inode.parent
         while directory is not None and directory.is_part:
             directory = directory.parent
         if directory is None or directory.permanent or directory.info is not None:
-            return
+            return None
         listing = self.metadata.listing(prefix)
         if listing is not None and listing.has_other_than(place):
-            return
+            return None
         try:
             page = await self.store.list_page(prefix, limit=3)
-            if {info.key for info in page.objects} | set(page.prefixes) <= {prefix + place}:
-                await self.make_marker(directory, Key(prefix))
         except FileSystemError as error:
-            # A role may remove files but not list, or not write markers: the removal was asked for.
-            log.info("no marker was left for %s: %s", self.table.path(directory), error)
+            self._say_it_goes(directory, error)
+            return None
+        is_last = {info.key for info in page.objects} | set(page.prefixes) <= {prefix + place}
+        return directory if is_last else None
+
+    async def stay(self, directory: Inode) -> None:
+        """Give an implicit directory a marker, so that it stays when nothing is in it."""
+        try:
+            await self.make_marker(directory, self.table.key(directory))
+        except FileSystemError as error:
+            self._say_it_goes(directory, error)
+
+    def _say_it_goes(self, directory: Inode, error: FileSystemError) -> None:
+        # A role may remove files but not list, or not write markers: the removal was asked for.
+        log.info("no marker was left for %s: %s", self.table.path(directory), error)
 
     async def make_marker(self, directory: Inode, key: Key) -> None:
         """Write a directory's marker object at `key`, with its attributes."""

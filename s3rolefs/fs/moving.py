@@ -14,12 +14,12 @@ import trio
 
 from s3rolefs.cache.metadata import DIRECTORY, NOTHING, MetadataCache
 from s3rolefs.errors import FileSystemError, Reason, StoreError
-from s3rolefs.fs.concurrency import for_each
+from s3rolefs.fs.concurrency import at_once, for_each
 from s3rolefs.fs.directories import holds_something
 from s3rolefs.fs.inode import Inode, version_of
 from s3rolefs.fs.upload import copies_everything, copy_object
-from s3rolefs.model import Key, ObjectInfo, Stored
-from s3rolefs.s3.store import BatchDeleteLimit, ObjectAttributes, ObjectStore
+from s3rolefs.model import Key, ListPage, ObjectInfo, Stored
+from s3rolefs.s3.store import ObjectAttributes, ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _COPIES_AT_ONCE = 32
+# A service removes the keys of one request one by one; a request costs nothing.
+_BATCH_KEYS = 50
+_BATCHES_AT_ONCE = 8
 
 
 class Mover:
@@ -66,12 +69,26 @@ class Mover:
             raise FileSystemError(Reason.STALE, "the object was changed by somebody else")
         old_parent, old_step, old = inode.parent, inode.step, inode.version
         target = Key(self._table.directory_prefix(parent) + step.key)
-        try:
+        stored: Stored | None = None
+        emptied: Inode | None = None
+
+        async def copy() -> None:
+            nonlocal stored
             stored = await self._committer.copy_to(inode, target, if_none_match=not overwrite)
+
+        async def look() -> None:
+            nonlocal emptied
+            if not parent.is_within(old_parent):  # it will hold the copy
+                emptied = await self._directories.gone_without(inode)
+
+        try:
+            await at_once(copy, look)
+            assert stored is not None
             moved = replace(old, key=target, etag=stored.etag)
             # Who reads the file goes on at the new place.
             _point(inode, moved)
-            await self._directories.stay_without(inode)
+            if emptied is not None:
+                await self._directories.stay(emptied)
             await self._store.delete(old.key)
         except FileSystemError as error:
             _point(inode, old)
@@ -102,12 +119,22 @@ class Mover:
                 await self._committer.commit(child)
         old_prefix = self._table.directory_prefix(inode)
         new_prefix = self._table.directory_prefix(parent) + step.key
-        page = await self._store.list_page(new_prefix, delimiter="", limit=2)
+        page: ListPage | None = None
+        objects: list[ObjectInfo] = []
+
+        async def look() -> None:
+            nonlocal page
+            page = await self._store.list_page(new_prefix, delimiter="", limit=2)
+
+        async def list_all() -> None:
+            objects.extend(await self._objects_below(old_prefix))
+
+        await at_once(look, list_all)
+        assert page is not None
         if holds_something(page, new_prefix):
             raise FileSystemError(Reason.NOT_EMPTY if overwrite else Reason.EXISTS)
         if page.objects and not overwrite:
             raise FileSystemError(Reason.EXISTS)
-        objects = await self._objects_below(old_prefix)
         record = self._folder.begin_move(old_prefix, new_prefix, len(objects))
         begun: list[Key] = []
         copied: dict[Key, Stored] = {}
@@ -118,12 +145,17 @@ class Mover:
             copied[target] = await self._copy(info, target)
             record.copied(info.key[len(old_prefix) :], info.etag, copied[target].etag)
 
-        try:
+        async def copy_all() -> None:
             await for_each(objects, copy, limit=_COPIES_AT_ONCE)
+
+        async def mark() -> None:
             if not any(info.key == old_prefix for info in objects):
                 # The new place exists as a directory also when the old one was implicit and empty.
                 begun.append(Key(new_prefix))
                 await self._directories.make_marker(inode, Key(new_prefix))
+
+        try:
+            await at_once(mark, copy_all)
         except FileSystemError as error:
             log.error("moving %s stopped half-way: all files are still at the old place", old_prefix)
             self._forget_below(inode, parent, step)
@@ -137,7 +169,8 @@ class Mover:
         self._point_below(inode, old_prefix, new_prefix, copied)
         record.begin_removing()
         try:
-            await self._directories.stay_without(inode)
+            if not parent.is_within(inode.parent):  # it holds the copies
+                await self._directories.stay_without(inode)
             await self._delete([info.key for info in objects])
         except FileSystemError:
             log.error("%s was copied to %s, but not all of it was removed", old_prefix, new_prefix)
@@ -270,17 +303,20 @@ class Mover:
             log.error("copies that were made already are left: %s", error)
 
     async def _delete(self, keys: list[Key]) -> None:
+        async def delete(batch: list[Key]) -> None:
+            failures = await self._store.delete_many(batch)
+            if failures:
+                raise StoreError(
+                    Reason.ACCESS_DENIED if failures[0].code == "AccessDenied" else Reason.REFUSED,
+                    f"{len(failures)} objects were not deleted, the first because: {failures[0].message}",
+                    operation="DeleteObjects",
+                    key=failures[0].key,
+                    code=failures[0].code,
+                )
+
+        batches = [keys[start : start + _BATCH_KEYS] for start in range(0, len(keys), _BATCH_KEYS)]
         with trio.CancelScope(shield=True):
-            for start in range(0, len(keys), BatchDeleteLimit):
-                failures = await self._store.delete_many(keys[start : start + BatchDeleteLimit])
-                if failures:
-                    raise StoreError(
-                        Reason.ACCESS_DENIED if failures[0].code == "AccessDenied" else Reason.REFUSED,
-                        f"{len(failures)} objects were not deleted, the first because: {failures[0].message}",
-                        operation="DeleteObjects",
-                        key=failures[0].key,
-                        code=failures[0].code,
-                    )
+            await for_each(batches, delete, limit=_BATCHES_AT_ONCE)
 
 
 def _point(inode: Inode, version: ObjectVersion) -> None:
