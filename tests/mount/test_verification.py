@@ -10,7 +10,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from s3rolefs.fs.parts import PART_BYTES, SINGLE_PUT_LIMIT_BYTES
+from s3rolefs.fs.parts import SINGLE_PUT_LIMIT_BYTES, STREAM_PART_BYTES
 from tests.bed.effort import EFFORT
 from tests.bed.mounts import Place, run
 from tests.bed.radosgw import RadosGateway
@@ -107,7 +107,7 @@ def test_an_exerciser_reads_what_it_wrote_also_on_another_mount(place, bucket, l
 
 
 def test_files_of_every_size_at_which_something_changes(place, bucket, radosgw_s3):
-    borders = (0, MIB, PART_BYTES, SINGLE_PUT_LIMIT_BYTES)
+    borders = (0, MIB, SINGLE_PUT_LIMIT_BYTES, 2 * STREAM_PART_BYTES)
     sizes = sorted({max(0, border + more) for border in borders for more in (-1, 0, 1)})
     contents = {str(size): random.Random(size).randbytes(size) for size in sizes}
     with place.mounted(f"s3://{bucket}") as mount:
