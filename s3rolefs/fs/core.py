@@ -11,7 +11,7 @@ from s3rolefs.cache.blocks import BlockCache
 from s3rolefs.cache.metadata import MetadataCache
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import attributes, names
-from s3rolefs.fs.attributes import Attributes, Caller, new_attributes
+from s3rolefs.fs.attributes import Attributes, Caller, Changes, new_attributes
 from s3rolefs.fs.commit import Committer
 from s3rolefs.fs.descriptions import object_attributes
 from s3rolefs.fs.directories import Directories
@@ -216,9 +216,16 @@ class Core:
         async with self.tree_lock.shared(inode), inode.lock:
             await self.committer.commit(inode)
 
-    async def truncate(self, inode: Inode, size: int, *, commit: bool) -> None:
-        """Cut or extend a file whose lock is held; `commit` stores it when nobody is about to close it."""
+    async def truncate(self, inode: Inode, changes: Changes, *, commit: bool) -> None:
+        """Cut or extend a file whose lock is held; `commit` stores it when nobody is about to close it.
+
+        The times are now, if a kernel that keeps them does not say what they are.
+        """
         check_named(inode)
+        assert changes.size_bytes is not None
+        size = changes.size_bytes
+        if size == 0:
+            inode.refused = None
         before, was_unsent = inode.attributes, inode.is_unsent
         writer: Writer | None = inode.writer
         if writer is None:
@@ -227,7 +234,7 @@ class Core:
                 writer.touch()
         await writer.truncate(size)
         now_ns = time.time_ns()
-        inode.took(mtime_ns=now_ns, ctime_ns=now_ns)
+        inode.took(mtime_ns=changes.mtime_ns or now_ns, ctime_ns=changes.ctime_ns or now_ns)
         if commit and not inode.writable_handles:
             try:
                 await self.committer.commit(inode, keep=was_unsent)

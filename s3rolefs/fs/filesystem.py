@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.names import Step
+    from s3rolefs.model import InodeNumber
     from s3rolefs.s3.store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -134,6 +135,10 @@ class FileSystem:
             if inode.is_unsent and inode.writer is not None:
                 self._core.committer.keeper.keep(inode, inode.writer, "the mount ended before S3 had it")
         return self.unsent()
+
+    def open_for_writing(self) -> list[InodeNumber]:
+        """Return the files that a descriptor may write to: the kernel may hold writes to them."""
+        return [inode.number for inode in self._core.table.open_for_writing()]
 
     def unsent(self) -> list[Unsent]:
         """Return what is kept on local disk because S3 does not have it."""

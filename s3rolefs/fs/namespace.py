@@ -72,9 +72,12 @@ class Namespace:
         inode = await self._core.refreshed(number)
         self._core.check_writable()
         async with self._core.tree_lock.shared(inode), inode.lock:
+            restates = changes.only_restates(inode.attributes, through_handle=handle is not None)
             if changes.size_bytes is not None:
-                await self._core.truncate(inode, changes.size_bytes, commit=handle is None)
-            if changes.names_attributes():
+                await self._core.truncate(inode, changes, commit=handle is None)
+            elif restates:
+                inode.attributes = changed(inode.attributes, changes)
+            if changes.names_attributes() and not restates:
                 await self._core.change_attributes(inode, changed(inode.attributes, changes))
                 inode.times_were_set |= changes.mtime_ns is not None
         return inode
