@@ -32,7 +32,7 @@ demo: env ## Show s3rolefs on this machine: a small S3 with a role, mounted; POR
 .PHONY: test
 test: env ## Run the whole test suite (installs the servers it needs)
 	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
-	$(LIMIT) 3600 $(BIN)/python -m pytest
+	$(LIMIT) 3600 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: check
 check: env ## Check style, types, the order of the rooms, and the manual pages
