@@ -8,6 +8,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 PORT    ?= 9899
 MINUTES ?= 20
+EFFORT  ?= 40
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -63,11 +64,11 @@ $(BENCH_STAMP): $(STAMP) requirements-bench.lock
 	@touch $@
 
 .PHONY: soak
-soak: env ## Use a mount while its sessions come and go, then make random calls; MINUTES=20
+soak: env ## Use a mount while its sessions come and go, then make random calls; MINUTES=20 EFFORT=40
 	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
 	$(LIMIT) $$(($(MINUTES) * 60 + 600)) $(BIN)/python -m soak --minutes $(MINUTES)
-	S3ROLEFS_EFFORT=40 $(LIMIT) 3600 $(BIN)/python -m pytest tests/mount/test_{differential,tools,verification}.py
-	S3ROLEFS_EFFORT=10 $(LIMIT) 3600 $(BIN)/python -m pytest tests/fs/test_histories.py
+	S3ROLEFS_EFFORT=$(EFFORT) $(LIMIT) 3600 $(BIN)/python -m pytest tests/mount/test_{differential,tools,verification}.py
+	S3ROLEFS_EFFORT=$$((($(EFFORT) + 3) / 4)) $(LIMIT) 3600 $(BIN)/python -m pytest tests/fs/test_{histories,memory}.py
 
 .PHONY: env
 env: $(STAMP) ## Make .venv with the locked versions of everything
