@@ -48,4 +48,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _cell(known: dict[str, Any]) -> Cell:
     runs = [Run(**{**run, "asked": Asked(**run["asked"])}) for run in known["runs"]]
-    return Cell(runs=runs, failure=known["failure"])
+    return Cell(**{**known, "runs": runs})

@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import boto3
@@ -39,6 +40,7 @@ _KINDS = {
     "multi_object_delete": "DELETE_MANY",
 }
 _ANSWER_SECONDS = 20
+_QUIET_SECONDS = 0.2
 # One thread and small parts: what prepares a row must not crowd out what was asked for before.
 TRANSFER = TransferConfig(multipart_chunksize=64 << 20, max_concurrency=2)
 
@@ -87,7 +89,7 @@ class Server:
     def __exit__(self, *_exception: object) -> None:
         self._cleanup.close()
 
-    @property
+    @cached_property
     def s3(self) -> Any:
         """Return a boto3 client that goes to the server directly."""
         return boto3.client(
@@ -143,6 +145,15 @@ class Server:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"radosgw does not log its operations in {self._log}")
             time.sleep(0.02)
+
+    def quiet(self) -> int:
+        """Return a place in the log once nobody has asked for anything for a while."""
+        mark = self.mark()
+        while True:
+            time.sleep(_QUIET_SECONDS)
+            begin, mark = mark, self.mark()
+            if not self.asked(begin, mark).kinds:
+                return mark
 
     def asked(self, begin: int, end: int) -> Asked:
         """Return what was asked between two marks, without the marks themselves."""
