@@ -54,6 +54,10 @@ bench: $(BENCH_STAMP) ## Measure speed beside others into doc/PERFORMANCE.md; ON
 	@$(LIMIT) 1800 tools/packages $(BENCH_PACKAGES)
 	$(LIMIT) 7200 $(BENCH) $(if $(ONLY)$(LATENCY),,--report doc/PERFORMANCE.md)
 
+.PHONY: growth
+growth: $(BENCH_STAMP) ## Measure how cost grows with keys, sizes and readers into doc/PERFORMANCE.md
+	$(LIMIT) 3600 $(BIN)/python -m bench.growth --report doc/PERFORMANCE.md
+
 .PHONY: profile
 profile: $(BENCH_STAMP) ## Show where the time of a mount goes; ONLY=cat LATENCY=20
 	@$(LIMIT) 1800 tools/packages $(BENCH_PACKAGES)

@@ -5,11 +5,7 @@ The machine's speed drifts, so programs are compared run by run, in an order tha
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
-import signal
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -17,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import profiling
+from bench.commands import Cost, cost, execute, settle_disk
 from bench.datasets import remove
-from bench.programs import OURS, Errand, Failure, Mounted, Program, Stopped, kill, mounted
+from bench.programs import OURS, Errand, Failure, Program, Stopped, mounted
 from bench.workloads import Goal, Workload
 
 if TYPE_CHECKING:
@@ -36,7 +33,6 @@ COMPARABLE = 1.5
 _LEAST_SECONDS = 2.0
 _ARRIVAL_SECONDS = 60.0
 _POLL_SECONDS = 0.2
-_KILL_SECONDS = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +112,7 @@ class Laboratory:
         """Mount once, run the rows' commands, and return for each what it cost, or why it failed."""
         first = rows[0]
         self._prepare(first)
-        costs: list[tuple[float, float, int]] = []
+        costs: list[Cost] = []
         marks: list[int] = []
         failures: list[Failure] = []
         with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as name:
@@ -124,15 +120,16 @@ class Laboratory:
             try:
                 if first.remount:
                     self._before(program, first, errand)
-                _settle_disk(drop_pages=not first.keeps_pages)
+                settle_disk(drop_pages=not first.keeps_pages)
                 with mounted(program, errand) as mount:
                     if first.first and not first.remount:
-                        self._execute(first.first, mount, LIMIT_SECONDS)
+                        execute(first.first, mount, LIMIT_SECONDS, local=errand.local)
                     for workload, cells in zip(rows, found, strict=True):
                         marks.append(self._server.quiet() if marks else self._server.mark())
                         patience = patience_seconds(workload, latency_ms, cells, program.name)
                         profile = stacks.get(workload.name) if program.name == OURS else None
-                        costs.append(self._cost(workload.command, mount, patience, profile))
+                        with profiling.recorded(mount.pid, profile):
+                            costs.append(cost(workload.command, mount, patience, local=errand.local))
                 for workload in rows:
                     self._check(program, workload, errand)
             except Failure as failure:
@@ -143,8 +140,8 @@ class Laboratory:
         marks.append(self._server.mark())
         asked = [self._server.asked(begin, end) for begin, end in itertools.pairwise(marks)]
         runs = [
-            Run(seconds=seconds, cpu=cpu, peak_rss_bytes=peak, asked=what)
-            for (seconds, cpu, peak), what in zip(costs, asked, strict=False)
+            Run(seconds=done.seconds, cpu=done.cpu, peak_rss_bytes=done.peak_rss_bytes, asked=what)
+            for done, what in zip(costs, asked, strict=False)
         ]
         missing = len(rows) - len(runs) - len(failures)
         return [*runs, *failures, *[Failure("not measured: what comes before it failed")] * missing]
@@ -163,20 +160,9 @@ class Laboratory:
     def _before(self, program: Program, workload: Workload, errand: Errand) -> None:
         with mounted(program, errand) as mount:
             try:
-                self._execute(workload.first, mount, LIMIT_SECONDS)
+                execute(workload.first, mount, LIMIT_SECONDS, local=errand.local)
             except Stopped as stopped:
                 raise Failure(f"what comes before it took {stopped}") from None
-
-    def _cost(
-        self, command: str, mount: Mounted, patience: float, profile: Path | None
-    ) -> tuple[float, float, int]:
-        """Return seconds, CPU seconds and the peak of the resident bytes."""
-        with contextlib.ExitStack() as around:
-            if profile:
-                around.enter_context(profiling.recorded(mount.pid, profile))
-            cpu = mount.cpu_seconds()
-            seconds = self._execute(command, mount, patience)
-            return seconds, mount.cpu_seconds() - cpu, mount.peak_rss_bytes()
 
     def _check(self, program: Program, workload: Workload, errand: Errand) -> None:
         """Raise Failure unless S3 holds what the command wrote.
@@ -204,36 +190,6 @@ class Laboratory:
         data.put(s3, self._folder / "local")
         self._server.free()
 
-    def _execute(self, command: str, mount: Mounted, patience: float) -> float:
-        """Run a command in the mount's directory; return its seconds.
-
-        Raises Stopped when they are more than `patience`; the mount is killed then, as it may hang.
-        """
-        # The shell changes the directory, as a hung mount would hold up this process.
-        script = f'cd "$0" || exit 1; {command}'
-        more = {"LOCAL": str(self._folder / "local"), "BENCH": str(Path(__file__).parent)}
-        began = time.monotonic()
-        process = subprocess.Popen(
-            ["sh", "-c", script, str(mount.directory)],
-            env={**os.environ, **more},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            _, said = process.communicate(timeout=patience)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            kill(mount.pid)
-            process.communicate(timeout=_KILL_SECONDS)
-            raise Stopped(patience) from None
-        if process.returncode:
-            words = said.decode(errors="replace").strip().splitlines() or ["it saw something wrong"]
-            raise Failure(f"status {process.returncode}: {words[-1][-160:]}")
-        return time.monotonic() - began
-
 
 def patience_seconds(workload: Workload, latency_ms: int, cells: Cells, name: str) -> float:
     """Return how long a program may take before it cannot change any more how a goal stands.
@@ -260,11 +216,3 @@ def _is_settled(cells: Cells, name: str) -> bool:
         return True
     peers = [s for peer, cell in cells.items() if peer != OURS and (s := cell.least_seconds())]
     return name != OURS and (cells[name].least_seconds() or 0.0) > _HOPELESS * min(peers)
-
-
-def _settle_disk(*, drop_pages: bool) -> None:
-    subprocess.run(["sync"], timeout=60, check=True)
-    if drop_pages:
-        # Only root may; but the caches of a fresh mount are empty anyway.
-        with contextlib.suppress(OSError):
-            Path("/proc/sys/vm/drop_caches").write_text("3\n")

@@ -15,9 +15,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from bench.server import BUCKET, Server
+from bench.server import BUCKET
 from s3rolefs.mounting import mounttable
 
 if TYPE_CHECKING:
@@ -41,6 +41,14 @@ class Stopped(Failure):
         self.seconds = seconds
 
 
+class Service(Protocol):
+    """Say what a program must know of who answers it."""
+
+    access_key: str
+    secret_key: str
+    ca_bundle: Path | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errand:
     """Say what is to be mounted where; `scratch` outlives the mount, and takes caches.
@@ -48,7 +56,7 @@ class Errand:
     `local` is the folder of local files, for programs that show one.
     """
 
-    server: Server
+    server: Service
     url: str
     directory: Path
     scratch: Path

@@ -59,6 +59,30 @@ class Asked:
         return sum(_PRICES.get(kind, _PRICE_OF_OTHERS) * count for kind, count in self.kinds.items())
 
 
+class Lines:
+    """Run the lines to a server on loopback, one for each latency, until `cleanup` ends them."""
+
+    def __init__(self, cleanup: ExitStack) -> None:
+        self._cleanup = cleanup
+        self._ports: dict[int, int] = {}
+
+    def url(self, address: str, latency_ms: int) -> str:
+        """Return the address of a server as it is for somebody at that distance."""
+        if latency_ms == 0:
+            return address
+        head, _, port = address.rpartition(":")
+        if latency_ms not in self._ports:
+            line = [sys.executable, "-m", "bench.line", port, str(latency_ms)]
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *line], stdout=subprocess.PIPE, text=True
+            )
+            self._cleanup.callback(process.wait, 10)
+            self._cleanup.callback(process.kill)
+            assert process.stdout
+            self._ports[latency_ms] = int(process.stdout.readline())
+        return f"{head}:{self._ports[latency_ms]}"
+
+
 class Server:
     """Run one radosgw from `with` to its end, and a line to it for each latency.
 
@@ -76,8 +100,8 @@ class Server:
             "rgw enable gc threads = false",
         )
         self._gateway = RadosGateway(tls=tls, size_bytes=MEMORY_BYTES, settings="\n".join(settings))
-        self._lines: dict[int, int] = {}
         self._cleanup = ExitStack()
+        self._lines = Lines(self._cleanup)
 
     def __enter__(self) -> Self:
         self._cleanup.enter_context(self._gateway)
@@ -107,27 +131,7 @@ class Server:
 
     def url(self, latency_ms: int) -> str:
         """Return the address at the end of a line with this round trip; for 0 the server itself."""
-        address = self._gateway.endpoint_url
-        if latency_ms == 0:
-            return address
-        head, _, port = address.rpartition(":")
-        if latency_ms not in self._lines:
-            command = [
-                "setpriv",
-                "--pdeathsig",
-                "KILL",
-                sys.executable,
-                "-m",
-                "bench.line",
-                port,
-                str(latency_ms),
-            ]
-            line = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            self._cleanup.callback(line.wait, 10)
-            self._cleanup.callback(line.kill)
-            assert line.stdout
-            self._lines[latency_ms] = int(line.stdout.readline())
-        return f"{head}:{self._lines[latency_ms]}"
+        return self._lines.url(self._gateway.endpoint_url, latency_ms)
 
     def free(self) -> None:
         """Free the memory of what was deleted."""
