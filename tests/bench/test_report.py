@@ -38,6 +38,13 @@ def test_http_and_https_are_kept_apart(tmp_path):
     assert record.recall(tmp_path / "known.json", tls=True) == [far]
 
 
+def test_a_row_that_an_older_version_wrote_is_left_out(tmp_path):
+    path = tmp_path / "known.json"
+    record.remember(path, row(s3rolefs=cell(1)))
+    path.write_text(path.read_text().replace("peak_rss_bytes", "memory"))
+    assert record.recall(path, tls=False) == []
+
+
 def test_the_section_says_its_protocol_its_seconds_and_its_peaks(tmp_path):
     measured = https(row(s3rolefs=cell(1), s3fs=cell(2)))
     text = report.section("About.", [measured], [tmp_path / "performance" / "seconds.svg"], tmp_path)
