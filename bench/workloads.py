@@ -344,11 +344,15 @@ WORKLOADS = (
 
 
 def chained(chosen: Sequence[Workload]) -> list[list[Workload]]:
-    """Return the rows in groups that share their mounts, each with the rows that must come before it."""
+    """Return the rows in groups that share their mounts, each with the row that must come before it.
+
+    Groups with the same data follow one another.
+    """
     by_name = {workload.name: workload for workload in WORKLOADS}
     wanted = {workload.name for workload in chosen} | {workload.after for workload in chosen}
     groups: dict[str, list[Workload]] = {}
     for workload in by_name.values():
         if workload.name in wanted:
             groups.setdefault(workload.after or workload.name, []).append(workload)
-    return list(groups.values())
+    prefixes = list(dict.fromkeys(group[0].data.prefix for group in groups.values()))
+    return sorted(groups.values(), key=lambda group: prefixes.index(group[0].data.prefix))

@@ -1,5 +1,7 @@
 """A peer is stopped when longer could not change how a goal stands, and no sooner."""
 
+import itertools
+
 import pytest
 
 from bench.measuring import LIMIT_SECONDS, Cell, patience_seconds
@@ -58,6 +60,12 @@ def test_a_stopped_peer_is_a_bound_for_the_next():
 def test_a_row_brings_the_one_it_comes_after():
     groups = chained([BY_NAME["cat-warm"], BY_NAME["find"]])
     assert [[workload.name for workload in group] for group in groups] == [["find"], ["cat", "cat-warm"]]
+
+
+def test_rows_with_the_same_data_follow_one_another():
+    prefixes = [group[0].data.prefix for group in chained(WORKLOADS)]
+    changes = [after for before, after in itertools.pairwise(prefixes) if before != after]
+    assert len(set(prefixes)) == 1 + len(changes)
 
 
 @pytest.mark.parametrize("workload", [w for w in WORKLOADS if w.after], ids=lambda workload: workload.name)
