@@ -46,17 +46,22 @@ check: env ## Check style, types, the order of the rooms, and the manual pages
 
 # What only the benchmark needs (the pictures, the profiler, rclone) is no part of `env`.
 BENCH_STAMP := $(VENV)/.bench
+BENCH_PACKAGES := $(TEST_PACKAGES) bindfs
 BENCH = $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) \
 	$(if $(LATENCY),--latency $(LATENCY)) $(if $(TLS),--tls)
 
 .PHONY: bench
 bench: $(BENCH_STAMP) ## Measure speed beside others into doc/PERFORMANCE.md; ONLY=read RUNS=3 LATENCY=0,20 TLS=1
-	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
-	$(LIMIT) 7200 $(BENCH) $(if $(ONLY)$(TLS)$(LATENCY),,--report doc/PERFORMANCE.md)
+	@$(LIMIT) 1800 tools/packages $(BENCH_PACKAGES)
+	$(LIMIT) 7200 $(BENCH) $(if $(ONLY)$(LATENCY),,--report doc/PERFORMANCE.md)
+
+.PHONY: growth
+growth: $(BENCH_STAMP) ## Measure how cost grows with keys, sizes and readers into doc/PERFORMANCE.md
+	$(LIMIT) 3600 $(BIN)/python -m bench.growth --report doc/PERFORMANCE.md
 
 .PHONY: profile
 profile: $(BENCH_STAMP) ## Show where the time of a mount goes; ONLY=cat LATENCY=20
-	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
+	@$(LIMIT) 1800 tools/packages $(BENCH_PACKAGES)
 	$(LIMIT) 3600 $(BENCH) --profile build/profile
 
 $(BENCH_STAMP): $(STAMP) requirements-bench.lock
