@@ -272,12 +272,17 @@ class MetadataCache:
         """Note that S3 has heard of a removal: answers to what it was asked up to now are older."""
         log = self._end_removing(prefix, step)
         self._changes += 1
-        log.entries[step] = (self._changes, NOTHING)
+        if step in log.entries:
+            log.entries[step] = (self._changes, NOTHING)
+
+    def made_again(self, prefix: str, step: str) -> None:
+        """Note that a child has taken the place of one that S3 may still show."""
+        if self.is_removing(prefix, step):
+            self._removing[prefix][step].entries.pop(step, None)
 
     def not_removed(self, prefix: str, step: str) -> None:
         """Take a removal back: S3 did not do it."""
-        log = self._end_removing(prefix, step)
-        del log.entries[step]
+        self._end_removing(prefix, step).entries.pop(step, None)
         self.doubt(prefix, step)
 
     def _end_removing(self, prefix: str, step: str) -> _Log:

@@ -175,6 +175,7 @@ class Core:
             info=None,
             checked_at_seconds=self.clock.boot_seconds(),
         )
+        self.metadata.made_again(*self.table.place_of(inode))
         inode.beside = inode.named_object = beside
         if step == CONTENT and directory.info is not None:
             inode.info, inode.version = directory.info, version_of(directory.info)

@@ -101,6 +101,7 @@ class Mover:
         """Give a file that S3 has not heard of another name."""
         self._metadata.changed(*self._table.place_of(inode), NOTHING)
         self._table.move(inode, parent, step)
+        self._metadata.made_again(*self._table.place_of(inode))
 
     async def move_directory(self, inode: Inode, parent: Inode, step: Step, *, overwrite: bool) -> None:
         """Give a directory another name; the caller keeps everybody else out of what is below it."""

@@ -8,7 +8,7 @@ once, as without `writeback`; what fails is kept and tried again, as there.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -39,8 +39,12 @@ MOST_BYTES_IN_MEMORY = 256 * MIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """Say since when a file waits (the first close that was not sent), when it is due, and its share."""
+    """Say since when a file waits (the first close that was not sent), when it is due, and its share.
 
+    `revision` is what the journal has.
+    """
+
+    revision: int
     since_seconds: float
     due_seconds: float
     size_bytes: int
@@ -96,6 +100,8 @@ class Queue:
         writer = inode.writer
         if writer is None or not writer.dirty or inode.removed:
             return
+        if inode in self._places and self._places[inode].revision == writer.revision:
+            return
         if inode.detached or self._is_full():
             await self._committer.commit(inode)
             return
@@ -111,6 +117,7 @@ class Queue:
         now = trio.current_time()
         before = self._take(inode) or self._sending.get(inode)
         self._places[inode] = place = _Place(
+            revision=writer.revision,
             since_seconds=before.since_seconds if before is not None else now,
             due_seconds=now + DELAY_SECONDS,
             size_bytes=writer.size_bytes,
@@ -124,6 +131,7 @@ class Queue:
     def write_down_again(self, inode: Inode) -> None:
         """Bring the journal up to date after a change of a waiting file's name or attributes."""
         if inode.writer is not None and inode in self._places:
+            self._places[inode] = replace(self._places[inode], revision=inode.writer.revision)
             try:
                 self._committer.keeper.write_down(inode, inode.writer)
             except (OSError, FileSystemError) as error:
