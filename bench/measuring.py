@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from bench import profiling
 from bench.datasets import remove
 from bench.programs import OURS, Errand, Failure, Mounted, Program, kill, mounted
-from bench.workloads import DURABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +61,7 @@ class Laboratory:
         self, workload: Workload, latency_ms: int, runs: int, profile: Path | None = None
     ) -> dict[str, Cell]:
         """Return a cell for each program that takes part, ours first; `profile` names a file for ours."""
-        taking_part = [p for p in self._programs if not workload.writes or p.name in DURABLE | {OURS}]
+        taking_part = [p for p in self._programs if not workload.writes or p.name in workload.writes | {OURS}]
         cells = {program.name: Cell(runs=[]) for program in taking_part}
         for number in range(runs):
             order = taking_part if number % 2 == 0 else taking_part[::-1]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Measure = Literal["seconds", "cpu"]
 DURABLE = frozenset({"s3fs", "goofys", "mount-s3"})
+LATER = frozenset({"rclone", "geesefs"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +36,9 @@ class Workload:
     `command` is for sh, runs in the mounted directory and fails when what it sees is wrong; $LOCAL is the
     folder that `put_local` filled, $BENCH this package. `first` runs before it, untimed, on the same
     mount, or with `remount` on one before with the same caches. With `writes` the data is put anew for
-    each run, only programs whose close means S3 take part, and `check` looks at the bucket afterwards: a
-    program that lost data is not fast. `options` are ours alone, `gib` what CPU seconds are divided by.
+    each run, only these peers take part (those whose close means S3, or those that send it later), and
+    `check` looks at the bucket when it is unmounted: a program that lost data is not fast. `options` are
+    ours alone, `gib` what CPU seconds are divided by.
     """
 
     name: str
@@ -46,7 +48,7 @@ class Workload:
     goals: tuple[Goal, ...]
     first: str = ""
     remount: bool = False
-    writes: bool = False
+    writes: frozenset[str] = frozenset()
     check: Callable[[Any], bool] = field(default=lambda _s3: True)
     options: str = ""
     gib: float | None = None
@@ -210,7 +212,17 @@ WORKLOADS = (
         command='cp -r "$LOCAL/small" new/small',
         check=_holds("new/small/", 200, SMALL_BYTES),
         goals=_time(0.6, 0.35, DURABLE),
-        writes=True,
+        writes=DURABLE,
+    ),
+    Workload(
+        name="cp-writeback",
+        title="cp of 200 small files, `writeback`",
+        data=datasets.EMPTY,
+        command='cp -r "$LOCAL/small" new/small',
+        check=_holds("new/small/", 200, SMALL_BYTES),
+        goals=_time(0.7, 1.0, LATER),
+        writes=LATER,
+        options="writeback",
     ),
     Workload(
         name="tar",
@@ -219,7 +231,17 @@ WORKLOADS = (
         command='tar -xf "$LOCAL/tree.tar" -C new',
         check=_holds("new/tree/", 500, SMALL_BYTES),
         goals=_time(0.6, 0.55, DURABLE),
-        writes=True,
+        writes=DURABLE,
+    ),
+    Workload(
+        name="tar-writeback",
+        title="tar x of 500, `writeback`",
+        data=datasets.EMPTY,
+        command='tar -xf "$LOCAL/tree.tar" -C new',
+        check=_holds("new/tree/", 500, SMALL_BYTES),
+        goals=_time(1.0, 1.0, LATER),
+        writes=LATER,
+        options="writeback",
     ),
     Workload(
         name="rm",
@@ -228,7 +250,17 @@ WORKLOADS = (
         command="rm -r gone",
         check=_holds("gone/", 0, 0),
         goals=_time(0.6, 0.9, DURABLE),
-        writes=True,
+        writes=DURABLE,
+    ),
+    Workload(
+        name="rm-writeback",
+        title="rm -r of 200, `writeback`",
+        data=datasets.GONE,
+        command="rm -r gone",
+        check=_holds("gone/", 0, 0),
+        goals=_time(1.0, 1.0, LATER),
+        writes=LATER,
+        options="writeback",
     ),
     Workload(
         name="mv-tree",
@@ -237,7 +269,7 @@ WORKLOADS = (
         command="mv moved/before moved/after",
         check=lambda s3: _holds("moved/before/", 0, 0)(s3) and _holds("moved/after/", 200, SMALL_BYTES)(s3),
         goals=_time(0.6, 0.15, DURABLE),
-        writes=True,
+        writes=DURABLE,
     ),
     Workload(
         name="write",
@@ -246,7 +278,7 @@ WORKLOADS = (
         command="dd if=/dev/zero of=new/file bs=1M count=512 conv=fsync status=none",
         check=_holds("new/file", 1, 512 * MIB),
         goals=_time(0.9, 0.9, DURABLE) + _cpu(0.8),
-        writes=True,
+        writes=DURABLE,
         gib=0.5,
     ),
     Workload(
@@ -256,7 +288,7 @@ WORKLOADS = (
         command="mv big/before.bin big/after.bin",
         check=_holds("big/after.bin", 1, 512 * MIB),
         goals=_time(1.1, 0.9, DURABLE),
-        writes=True,
+        writes=DURABLE,
     ),
     Workload(
         name="small-writes",
@@ -265,7 +297,7 @@ WORKLOADS = (
         command=_SMALL_WRITES,
         check=_holds("new/file", 1, 256 * MIB),
         goals=_time(0.8, 0.8, DURABLE),
-        writes=True,
+        writes=DURABLE,
     ),
     Workload(
         name="small-writes-xattr",
@@ -274,7 +306,7 @@ WORKLOADS = (
         command=_SMALL_WRITES,
         check=_holds("new/file", 1, 256 * MIB),
         goals=_time(1.0, 1.0, DURABLE),
-        writes=True,
+        writes=DURABLE,
         options="xattr",
     ),
     Workload(
@@ -284,6 +316,6 @@ WORKLOADS = (
         command='head -c 1024 "$LOCAL/seed" >> log/log.bin',
         check=_holds("log/log.bin", 1, 256 * MIB + 1024),
         goals=_time(0.3, 0.3, _S3FS),
-        writes=True,
+        writes=DURABLE,
     ),
 )

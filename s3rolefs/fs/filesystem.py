@@ -144,6 +144,11 @@ class FileSystem:
         """Return what is kept on local disk because S3 does not have it."""
         return self._core.committer.keeper.unsent() + self._core.removals.unsent()
 
+    @property
+    def kept_in(self) -> Path:
+        """Return the folder for what S3 does not have; what is in it after the end was not sent."""
+        return self._folder.path
+
     def waiting(self) -> Waiting:
         """Count what waits for its turn (`writeback`)."""
         files = self._core.queue.waiting()

@@ -58,6 +58,7 @@ async def status(accesses: Sequence[Access]) -> Answer:
         "requests": {},
         "unsent": [],
         "waiting": asdict(NOTHING_WAITS),
+        "kept_in": None,
     }
 
 
@@ -146,6 +147,7 @@ class Views:
             "requests": dict(sum((bucket.client.counts for bucket in self.buckets), Counter())),
             "unsent": [asdict(unsent) for unsent in self.filesystem.unsent()],
             "waiting": asdict(self.filesystem.waiting()),
+            "kept_in": str(self.filesystem.kept_in),
         }
 
     async def check(self, request: Request) -> Answer:

@@ -1,4 +1,4 @@
-"""`writeback`: close returns from the journal, removals are gathered; what that keeps, orders and survives."""
+"""`writeback`: close returns from the journal, removals are gathered; what that keeps, orders, survives."""
 
 import os
 from contextlib import asynccontextmanager
