@@ -230,15 +230,13 @@ class Core:
 
     async def close(self, inode: Inode) -> None:
         """Make sure that a file which is closed is, or will be, in S3, or raise why not."""
+        if self.queue.is_written_down(inode):
+            return
         async with self.tree_lock.shared(inode), inode.lock:
-            await self._settle(inode)
-
-    async def _settle(self, inode: Inode) -> None:
-        """Send a file whose lock is held, with `writeback` a little later."""
-        if self.files.writeback:
-            await self.queue.put(inode)
-        else:
-            await self.committer.commit(inode)
+            if self.files.writeback:
+                await self.queue.put(inode)
+            else:
+                await self.committer.commit(inode)
 
     async def truncate(self, inode: Inode, size: int, *, commit: bool) -> None:
         """Cut or extend a file whose lock is held; `commit` stores it when nobody is about to close it."""

@@ -1,8 +1,9 @@
 """Send files a little after they were closed (`writeback`), so that who writes many waits for none of them.
 
-A file waits for a moment after its last close: what is removed, renamed or written again by then is sent
-once, or never. Each version is in the journal before its close returns. What has no room there is sent at
-once, as without `writeback`; what fails is kept and tried again, as there.
+A file waits until nobody has closed one for a moment, or for some seconds: what is removed, renamed or
+written again by then is sent once, or never, and who writes many files has the machine for that alone. Each
+version is in the journal before its close returns. What has no room there is sent at once, as without
+`writeback`; what fails is kept and tried again, as there.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DELAY_SECONDS = 1.0
+QUIET_SECONDS = 1.0
+LONGEST_SECONDS = 4.0
 SYNC_SECONDS = 1.0
 UPLOADS_AT_ONCE = 16
 # Beyond these whoever closes a file sends it: what waits lies in memory, small files with all they have.
@@ -39,14 +41,10 @@ MOST_BYTES_IN_MEMORY = 256 * MIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """Say since when a file waits (the first close that was not sent), when it is due, and its share.
-
-    `revision` is what the journal has.
-    """
+    """Say since when a file waits (its first close that was not sent), and what the journal has of it."""
 
     revision: int
     since_seconds: float
-    due_seconds: float
     size_bytes: int
     memory_bytes: int
 
@@ -65,7 +63,7 @@ NOTHING_WAITS = Waiting(files=0, bytes=0, removals=0, oldest_seconds=0.0)
 
 
 class Queue:
-    """Own the files that wait for their turn, the one that is due first in front."""
+    """Own the files that wait for their turn, the one that has waited longest in front."""
 
     def __init__(
         self,
@@ -83,6 +81,7 @@ class Queue:
         self._places: dict[Inode, _Place] = {}
         self._sending: dict[Inode, _Place] = {}
         self._memory_bytes = 0
+        self._last_seconds = 0.0
         self._free = trio.Semaphore(UPLOADS_AT_ONCE)
         self._working = False
         self._syncing = False
@@ -95,12 +94,15 @@ class Queue:
         everything = [*self._places.items(), *self._sending.items()]
         return [(place.size_bytes, place.since_seconds) for inode, place in everything if inode.is_unsent]
 
+    def is_written_down(self, inode: Inode) -> bool:
+        """Tell whether a file waits just as it is."""
+        place = self._places.get(inode)
+        return place is not None and inode.writer is not None and inode.writer.revision == place.revision
+
     async def put(self, inode: Inode) -> None:
         """Take a file whose lock is held; where it has no room, send it and raise what that meets."""
         writer = inode.writer
-        if writer is None or not writer.dirty or inode.removed:
-            return
-        if inode in self._places and self._places[inode].revision == writer.revision:
+        if writer is None or not writer.dirty or inode.removed or self.is_written_down(inode):
             return
         if inode.detached or self._is_full():
             await self._committer.commit(inode)
@@ -114,16 +116,16 @@ class Queue:
         self.sync_soon()
         if inode in self._committer.keeper:
             return  # it is being tried again and again
-        now = trio.current_time()
-        before = self._take(inode) or self._sending.get(inode)
+        now = self._last_seconds = trio.current_time()
+        before = self._places.get(inode)
+        since_seconds = before.since_seconds if before is not None else now
         self._places[inode] = place = _Place(
             revision=writer.revision,
-            since_seconds=before.since_seconds if before is not None else now,
-            due_seconds=now + DELAY_SECONDS,
+            since_seconds=since_seconds,
             size_bytes=writer.size_bytes,
             memory_bytes=min(writer.size_bytes, MEMORY_LIMIT_BYTES) if writer.spool.in_memory else 0,
         )
-        self._memory_bytes += place.memory_bytes
+        self._memory_bytes += place.memory_bytes - (before.memory_bytes if before is not None else 0)
         if not self._working:
             self._working = True
             self._background.start_soon(self._work)
@@ -153,27 +155,17 @@ class Queue:
         waiting = len(self._places) + len(self._sending)
         return waiting >= MOST_FILES or self._memory_bytes >= MOST_BYTES_IN_MEMORY
 
-    def _take(self, inode: Inode) -> _Place | None:
-        place = self._places.pop(inode, None)
-        if place is not None:
-            self._memory_bytes -= place.memory_bytes
-        return place
-
     async def _work(self) -> None:
         try:
             while self._places:
                 inode, place = next(iter(self._places.items()))
-                if len(self._places) < MOST_FILES // 2:
-                    await trio.sleep_until(place.due_seconds)
-                if self._places.get(inode) is not place:
+                due_seconds = min(place.since_seconds + LONGEST_SECONDS, self._last_seconds + QUIET_SECONDS)
+                if trio.current_time() < due_seconds and len(self._places) < MOST_FILES // 2:
+                    await trio.sleep_until(due_seconds)
                     continue
                 await self._free.acquire()
-                # Its memory counts until it is sent, but for what is written meanwhile.
-                if (taken := self._places.pop(inode, None)) is None:
-                    self._free.release()
-                    continue
-                self._sending[inode] = taken
-                self._background.start_soon(self._send, inode, taken)
+                self._sending[inode] = place = self._places.pop(inode)
+                self._background.start_soon(self._send, inode, place)
         finally:
             self._working = False
 
@@ -184,7 +176,7 @@ class Queue:
             log.debug("sending %s: %s", self._table.path(inode), error)
         finally:
             self._memory_bytes -= place.memory_bytes
-            if self._sending.get(inode) is place:
+            if self._sending.get(inode) is place:  # else it was closed again while its turn had come
                 del self._sending[inode]
             self._free.release()
 

@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import uuid
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +72,9 @@ class KeptVersion:
 
     def as_fields(self) -> dict[str, Any]:
         """Return what JSON can hold; `asdict` would take ten times as long."""
-        return {name: getattr(self, name) for name in _KEPT_FIELDS} | {"attributes": asdict(self.attributes)}
+        fields = {name: getattr(self, name) for name in _KEPT_FIELDS}
+        fields["attributes"] = {name: getattr(self.attributes, name) for name in _ATTRIBUTE_FIELDS}
+        return fields
 
     @classmethod
     def of_fields(cls, fields: dict[str, Any]) -> KeptVersion:
@@ -95,6 +97,7 @@ class KeptVersion:
 
 
 _KEPT_FIELDS = tuple(field.name for field in fields(KeptVersion))
+_ATTRIBUTE_FIELDS = tuple(field.name for field in fields(Attributes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,7 +199,7 @@ class Histories(RuleBasedStateMachine):
         self.do(self.mounted.descriptors.fsync, handle)
         for path, known in self.files.items():
             if known is file:
-                assert self.do(self._stored)[path] == file.content
+                assert self.do(self._content, key_of(path)) == file.content
 
     @precondition(lambda self: self.handles)
     @rule(pick=picks)
@@ -403,12 +403,15 @@ class Histories(RuleBasedStateMachine):
         found = {}
         page = await self.store.list_page("", delimiter="")
         for info in page.objects:
-            content = bytearray(info.size_bytes)
-            if content:
-                await self.store.get(info.key, [memoryview(content)])
             if not info.key.endswith("/"):
-                found["/".join(names.path(info.key))] = bytes(content)
+                found["/".join(names.path(info.key))] = await self._content(info.key)
         return found
+
+    async def _content(self, key: Key) -> bytes:
+        content = bytearray((await self.store.head(key)).size_bytes)
+        if content:
+            await self.store.get(key, [memoryview(content)])
+        return bytes(content)
 
 
 TestHistories = Histories.TestCase
