@@ -292,6 +292,25 @@ async def test_what_somebody_else_made_meanwhile_is_a_conflict_kept_and_named(se
         assert waiting(mount) == (0, 0)
 
 
+async def test_who_has_a_file_open_hears_of_a_conflict_at_fsync(mount, bucket, autojump_clock):
+    handle = await mount.create("f")
+    await mount.descriptors.write(handle, 0, b"mine")
+    await mount.descriptors.flush(handle)
+    await bucket.put("f", b"theirs")
+    await trio.sleep(LATER_SECONDS)
+    assert await failing(mount.descriptors.fsync, handle) is Reason.EXISTS
+    await mount.descriptors.release(handle)
+
+
+async def test_a_lock_is_still_decided_at_open(mount, memory, bucket, autojump_clock):
+    handle = await mount.create("index.lock", os.O_RDWR | os.O_EXCL)
+    assert await bucket.get("index.lock") == b""
+    await mount.close(handle)
+    other = await mount.create("f", os.O_RDWR | os.O_EXCL)
+    await mount.close(other)
+    assert memory.counts["put"] == 1
+
+
 async def test_an_entry_that_a_crash_cut_off_is_dropped_with_one_line(
     serve, spool, bucket, autojump_clock, caplog
 ):
