@@ -19,7 +19,7 @@ LIMIT   = timeout --foreground -k 30
 
 BUILD_PACKAGES := ca-certificates fuse3 gcc libc6-dev libfuse3-dev pkg-config python3 python3-dev python3-venv
 CHECK_PACKAGES := mandoc
-TEST_PACKAGES  := ceph-common ceph-mgr ceph-mon ceph-osd fio gcc git libc6-dev make mandoc perl procps radosgw rsync s3fs sqlite3 unzip zip
+TEST_PACKAGES  := acl attr ceph-common ceph-mgr ceph-mon ceph-osd fio gcc git libc6-dev make mandoc perl procps radosgw rsync s3fs sqlite3 unzip zip
 
 .PHONY: help
 help: ## List the targets
@@ -32,7 +32,7 @@ demo: env ## Show s3rolefs on this machine: a small S3 with a role, mounted; POR
 .PHONY: test
 test: env ## Run the whole test suite (installs the servers it needs)
 	@$(LIMIT) 1800 tools/packages $(TEST_PACKAGES)
-	$(LIMIT) 3600 $(BIN)/python -m pytest
+	$(LIMIT) 3600 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: check
 check: env ## Check style, types, the order of the rooms, and the manual pages
