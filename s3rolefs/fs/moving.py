@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from s3rolefs.fs.inodes import InodeTable
     from s3rolefs.fs.moverecord import MoveRecord
     from s3rolefs.fs.names import Step
+    from s3rolefs.fs.removals import Removals
     from s3rolefs.fs.unsent import UnsentFolder
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Mover:
         committer: Committer,
         clock: Clock,
         folder: UnsentFolder,
+        removals: Removals,
     ) -> None:
         self._store = store
         self._metadata = metadata
@@ -58,6 +60,7 @@ class Mover:
         self._committer = committer
         self._clock = clock
         self._folder = folder
+        self._removals = removals
 
     async def move_file(self, inode: Inode, parent: Inode, step: Step, *, overwrite: bool) -> None:
         """Give a file another name; the caller holds its lock and has saved an open target's bytes."""
@@ -66,6 +69,7 @@ class Mover:
             raise FileSystemError(Reason.STALE, "the object was changed by somebody else")
         old_parent, old_step, old = inode.parent, inode.step, inode.version
         target = Key(self._table.directory_prefix(parent) + step.key)
+        await self._removals.settle(target)
         try:
             stored = await self._committer.copy_to(inode, target, if_none_match=not overwrite)
             moved = replace(old, key=target, etag=stored.etag)
@@ -93,15 +97,20 @@ class Mover:
         )
         self._committer.stored(inode, info, moved)
 
+    def move_unsent(self, inode: Inode, parent: Inode, step: Step) -> None:
+        """Give a file that S3 has not heard of another name."""
+        self._metadata.changed(*self._table.place_of(inode), NOTHING)
+        self._table.move(inode, parent, step)
+        self._metadata.made_again(*self._table.place_of(inode))
+
     async def move_directory(self, inode: Inode, parent: Inode, step: Step, *, overwrite: bool) -> None:
         """Give a directory another name; the caller keeps everybody else out of what is below it."""
         if inode.parent is None or inode.detached:
             raise FileSystemError(Reason.STALE, "the directory is gone")
-        for child in self._table.unsent_below(inode):
-            async with child.lock:
-                await self._committer.commit(child)
         old_prefix = self._table.directory_prefix(inode)
         new_prefix = self._table.directory_prefix(parent) + step.key
+        await self._settle_below(inode)
+        await self._removals.settle_below(new_prefix)
         page = await self._store.list_page(new_prefix, delimiter="", limit=2)
         if holds_something(page, new_prefix):
             raise FileSystemError(Reason.NOT_EMPTY if overwrite else Reason.EXISTS)
@@ -162,9 +171,8 @@ class Mover:
         begun, everything had been copied: what is still to be copied was made since, and stays, too.
         """
         old_path, new_path = (self._table.path_of(prefix[:-1]) for prefix in (record.old, record.new))
-        for child in self._table.unsent_below(inode):
-            async with child.lock:
-                await self._committer.commit(child)
+        await self._settle_below(inode)
+        await self._removals.settle_below(record.new)
         objects = await self._objects_below(record.old)
         there = {info.key: info for info in await self._objects_below(record.new)}
         missing: list[ObjectInfo] = []
@@ -212,6 +220,16 @@ class Mover:
         log.warning(
             "the move of %s to %s is finished: %d files were copied now", old_path, new_path, len(missing)
         )
+
+    async def _settle_below(self, directory: Inode) -> None:
+        """Let S3 have, and have heard of, everything below a directory."""
+
+        async def commit(inode: Inode) -> None:
+            async with inode.lock:
+                await self._committer.commit(inode)
+
+        await for_each(self._table.unsent_below(directory), commit, limit=_COPIES_AT_ONCE)
+        await self._removals.settle_below(self._table.directory_prefix(directory))
 
     def _point_below(
         self,
