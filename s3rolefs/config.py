@@ -120,6 +120,8 @@ class FileConfig:
     # How much of what was read is kept in cache_dir; 0: nothing.
     cache_size_bytes: int = 0
     read_only: bool = False
+    # close returns when the local journal has the file, unlink when that has the removal; S3 hears later.
+    writeback: bool = False
 
     @property
     def kernel_gathers_writes(self) -> bool:

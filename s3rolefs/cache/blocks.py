@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 BlockName = tuple[object, int]
 
+# A block takes 750 bytes beside its own (measured): a tiny one counts for what it costs.
+_LEAST_BYTES = 1024
 # Enough for a disk; more would only be memory that is touched for the first time, and cold in the processor.
 _DISK_WINDOW_BLOCKS = 16
 _ON_DISK_LIMIT = 10_000
@@ -287,4 +289,4 @@ def _given_up() -> FileSystemError:
 
 
 def _block_bytes(block: Block) -> int:
-    return len(block.view)
+    return max(len(block.view), _LEAST_BYTES)

@@ -129,8 +129,9 @@ class Descriptors:
         inode, writer = opened.inode, opened.inode.writer
         if not opened.writable:
             return
-        if writer is not None and (writer.size_bytes or opened.exclusive or inode.detached):
-            await self._core.commit(inode)
+        at_once = opened.exclusive or inode.detached or self._core.files.writeback
+        if writer is not None and (writer.size_bytes or at_once):
+            await self._core.close(inode)
         _say_what_was_refused(inode)
 
     async def fsync(self, handle: FileHandle) -> None:
@@ -152,7 +153,7 @@ class Descriptors:
         if inode.writer is not None:
             if opened.writable:
                 try:
-                    await self._core.commit(inode)
+                    await self._core.close(inode)
                 except FileSystemError as error:
                     path = self._core.table.path(inode)
                     log.error("%s could not be stored after its last close: %s", path, error)
@@ -226,6 +227,14 @@ class Descriptors:
             )
         return self._core.table.number_for(view.directory, entry.step)
 
+    async def fsyncdir(self, handle: FileHandle) -> None:
+        """Return when S3 has heard of what was closed or removed below a directory, or say why not."""
+        directory = self._open_directories[handle]
+        if not directory.detached:
+            await self._core.queue.settle_below(directory)
+            async with self._core.tree_lock.shared(directory):
+                await self._core.removals.settle_below(self._core.table.directory_prefix(directory))
+
     def releasedir(self, handle: FileHandle) -> None:
         """Close a directory."""
         del self._open_directories[handle]
@@ -235,7 +244,7 @@ class Descriptors:
         await trio.sleep(EMPTY_COMMIT_DELAY_SECONDS)
         if inode.writer is not None and inode.writer.size_bytes == 0:
             with contextlib.suppress(FileSystemError):  # reported by close or fsync, and logged
-                await self._core.commit(inode)
+                await self._core.close(inode)
 
     def _file(self, handle: FileHandle) -> _OpenFile:
         return self._open_files[handle]

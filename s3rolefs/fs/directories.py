@@ -128,9 +128,12 @@ class DirectoryView:
     def _take_page(self, page: ListPage) -> None:
         start = len(self._prefix)
         prefixes = dict.fromkeys(prefix[start:-1] for prefix in page.prefixes)
-        # An empty marker is the directory itself.
+        # An empty marker is the directory itself; of a removal that waits S3 has still to hear.
         objects = self._held_back + [
-            info for info in page.objects if info.key != self._prefix or info.size_bytes
+            info
+            for info in page.objects
+            if (info.key != self._prefix or info.size_bytes)
+            and not self._directories.metadata.is_removing(self._prefix, info.key[start:])
         ]
         self._held_back = []
         if page.next_token is not None:
@@ -230,14 +233,17 @@ class Directories:
 
     async def stay_without(self, inode: Inode) -> None:
         """Give an implicit directory a marker before its last child goes, so that it stays."""
-        directory = await self.gone_without(inode)
-        if directory is not None:
-            await self.stay(directory)
+        assert inode.parent is not None
+        await self.stay(inode.parent, *self.table.place_of(inode))
 
-    async def gone_without(self, inode: Inode) -> Inode | None:
-        """Return the implicit directory that would go with its last child, None when none would."""
-        prefix, place = self.table.place_of(inode)
-        directory = inode.parent
+    async def stay(self, directory: Inode | None, prefix: str, place: str = "") -> None:
+        """Give an implicit directory a marker if all it holds is a child that goes, or has gone."""
+        emptied = await self.emptied(directory, prefix, place)
+        if emptied is not None:
+            await self.mark(emptied)
+
+    async def emptied(self, directory: Inode | None, prefix: str, place: str = "") -> Inode | None:
+        """Return the implicit directory that goes with a child; None when there is more, or it stays."""
         while directory is not None and directory.is_part:
             directory = directory.parent
         if directory is None or directory.permanent or directory.info is not None:
@@ -246,14 +252,14 @@ class Directories:
         if listing is not None and listing.has_other_than(place):
             return None
         try:
-            page = await self.store.list_page(prefix, limit=3)
+            gone = {prefix + step for step in (place, *self.metadata.removals(prefix))}
+            page = await self.store.list_page(prefix, limit=min(len(gone) + 2, _PAGE_KEYS))
         except FileSystemError as error:
             self._say_it_goes(directory, error)
             return None
-        is_last = {info.key for info in page.objects} | set(page.prefixes) <= {prefix + place}
-        return directory if is_last else None
+        return directory if {info.key for info in page.objects} | set(page.prefixes) <= gone else None
 
-    async def stay(self, directory: Inode) -> None:
+    async def mark(self, directory: Inode) -> None:
         """Give an implicit directory a marker, so that it stays when nothing is in it."""
         try:
             await self.make_marker(directory, self.table.key(directory))

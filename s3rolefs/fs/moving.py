@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from s3rolefs.fs.inodes import InodeTable
     from s3rolefs.fs.moverecord import MoveRecord
     from s3rolefs.fs.names import Step
+    from s3rolefs.fs.removals import Removals
     from s3rolefs.fs.unsent import UnsentFolder
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Mover:
         committer: Committer,
         clock: Clock,
         folder: UnsentFolder,
+        removals: Removals,
     ) -> None:
         self._store = store
         self._metadata = metadata
@@ -61,6 +63,7 @@ class Mover:
         self._committer = committer
         self._clock = clock
         self._folder = folder
+        self._removals = removals
 
     async def move_file(self, inode: Inode, parent: Inode, step: Step, *, overwrite: bool) -> None:
         """Give a file another name; the caller holds its lock and has saved an open target's bytes."""
@@ -69,6 +72,7 @@ class Mover:
             raise FileSystemError(Reason.STALE, "the object was changed by somebody else")
         old_parent, old_step, old = inode.parent, inode.step, inode.version
         target = Key(self._table.directory_prefix(parent) + step.key)
+        await self._removals.settle(target)
         stored: Stored | None = None
         emptied: Inode | None = None
 
@@ -79,7 +83,7 @@ class Mover:
         async def look() -> None:
             nonlocal emptied
             if not parent.is_within(old_parent):  # it will hold the copy
-                emptied = await self._directories.gone_without(inode)
+                emptied = await self._directories.emptied(old_parent, *self._table.place_of(inode))
 
         try:
             await at_once(copy, look)
@@ -88,7 +92,7 @@ class Mover:
             # Who reads the file goes on at the new place.
             _point(inode, moved)
             if emptied is not None:
-                await self._directories.stay(emptied)
+                await self._directories.mark(emptied)
             await self._store.delete(old.key)
         except FileSystemError as error:
             _point(inode, old)
@@ -110,15 +114,20 @@ class Mover:
         )
         self._committer.stored(inode, info, moved)
 
+    def move_unsent(self, inode: Inode, parent: Inode, step: Step) -> None:
+        """Give a file that S3 has not heard of another name."""
+        self._metadata.changed(*self._table.place_of(inode), NOTHING)
+        self._table.move(inode, parent, step)
+        self._metadata.made_again(*self._table.place_of(inode))
+
     async def move_directory(self, inode: Inode, parent: Inode, step: Step, *, overwrite: bool) -> None:
         """Give a directory another name; the caller keeps everybody else out of what is below it."""
         if inode.parent is None or inode.detached:
             raise FileSystemError(Reason.STALE, "the directory is gone")
-        for child in self._table.unsent_below(inode):
-            async with child.lock:
-                await self._committer.commit(child)
         old_prefix = self._table.directory_prefix(inode)
         new_prefix = self._table.directory_prefix(parent) + step.key
+        await self._settle_below(inode)
+        await self._removals.settle_below(new_prefix)
         page: ListPage | None = None
         objects: list[ObjectInfo] = []
 
@@ -145,17 +154,12 @@ class Mover:
             copied[target] = await self._copy(info, target)
             record.copied(info.key[len(old_prefix) :], info.etag, copied[target].etag)
 
-        async def copy_all() -> None:
+        try:
             await for_each(objects, copy, limit=_COPIES_AT_ONCE)
-
-        async def mark() -> None:
             if not any(info.key == old_prefix for info in objects):
                 # The new place exists as a directory also when the old one was implicit and empty.
                 begun.append(Key(new_prefix))
                 await self._directories.make_marker(inode, Key(new_prefix))
-
-        try:
-            await at_once(mark, copy_all)
         except FileSystemError as error:
             log.error("moving %s stopped half-way: all files are still at the old place", old_prefix)
             self._forget_below(inode, parent, step)
@@ -195,9 +199,8 @@ class Mover:
         begun, everything had been copied: what is still to be copied was made since, and stays, too.
         """
         old_path, new_path = (self._table.path_of(prefix[:-1]) for prefix in (record.old, record.new))
-        for child in self._table.unsent_below(inode):
-            async with child.lock:
-                await self._committer.commit(child)
+        await self._settle_below(inode)
+        await self._removals.settle_below(record.new)
         objects = await self._objects_below(record.old)
         there = {info.key: info for info in await self._objects_below(record.new)}
         missing: list[ObjectInfo] = []
@@ -245,6 +248,16 @@ class Mover:
         log.warning(
             "the move of %s to %s is finished: %d files were copied now", old_path, new_path, len(missing)
         )
+
+    async def _settle_below(self, directory: Inode) -> None:
+        """Let S3 have, and have heard of, everything below a directory."""
+
+        async def commit(inode: Inode) -> None:
+            async with inode.lock:
+                await self._committer.commit(inode)
+
+        await for_each(self._table.unsent_below(directory), commit, limit=_COPIES_AT_ONCE)
+        await self._removals.settle_below(self._table.directory_prefix(directory))
 
     def _point_below(
         self,

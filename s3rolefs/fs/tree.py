@@ -6,6 +6,7 @@ import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from s3rolefs.cache.metadata import NOTHING
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import names
 from s3rolefs.fs.decoding import Decoder
@@ -95,9 +96,11 @@ class Tree:
             began_at_seconds = self._clock.boot_seconds()
             prefix, component = self._table.place(parent, file)
             changes = self._metadata.follow(prefix)
+            # Of a removal that S3 has still to hear of the finder asks nothing.
+            removing = self._metadata.is_removing(prefix, component)
             found = await self._finder.resolve(prefix, component, form)
             if (
-                changes.get(component) is not None
+                not (changes.get(component) is None or (removing and changes.get(component) is NOTHING))
                 or changes.get(component + "/") is not None
                 or self._table.place(parent, file)[0] != prefix
                 # What is missing below a directory that moves is at the new place already.

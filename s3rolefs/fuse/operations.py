@@ -248,7 +248,7 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def fsyncdir(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
-        """Answer at once: changes of names are in S3 before they return."""
+        await self._descriptors.fsyncdir(FileHandle(fh))
 
     @answered
     async def getxattr(self, inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:

@@ -309,6 +309,14 @@ OPTIONS: tuple[Option, ...] = (
             values.path,
             "Directory for what S3 does not have yet (default s3rolefs in /var/cache or the user's cache).",
         ),
+        (
+            "writeback",
+            values.yes_or_no,
+            (
+                "close returns when the local disk has a file, S3 a little later, and removals are gathered; "
+                "fsync still waits for S3."
+            ),
+        ),
     ),
     *_group(
         "Process",
