@@ -25,7 +25,11 @@ class BufferPool:
         """Return an unfilled block of `size_bytes` (at most BLOCK_BYTES)."""
         if size_bytes < BLOCK_BYTES:
             return Block(memoryview(bytearray(size_bytes)), None, None)
-        memory = self._spare.pop() if self._spare else mmap.mmap(-1, BLOCK_BYTES)
+        memory = (
+            self._spare.pop()
+            if self._spare
+            else mmap.mmap(-1, BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        )
         return Block(memoryview(memory), memory, self)
 
     def take_back(self, memory: mmap.mmap) -> None:
