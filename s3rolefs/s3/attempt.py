@@ -97,12 +97,14 @@ class Attempt:
         "answer_timeout_seconds",
         "body",
         "filled_bytes",
+        "filled_count",
         "into",
         "into_bytes",
         "io_timeout_seconds",
         "make_headers",
         "method",
         "origin",
+        "partial_bytes",
         "sent_bytes",
         "target",
     )
@@ -144,6 +146,9 @@ class Attempt:
         self.answer_timeout_seconds = answer_timeout_seconds
         self.sent_bytes = 0
         self.filled_bytes = 0
+        # The same as whole buffers, and bytes of the next.
+        self.filled_count = 0
+        self.partial_bytes = 0
         self.answer_headers: Mapping[str, str] = {}
         self._moved_at = time.monotonic()
         self._lock = threading.Lock()
@@ -181,10 +186,12 @@ class Attempt:
     def record_filled(self, count: int) -> None:
         """Count body bytes that came into the buffers."""
         self.filled_bytes += count
+        self.partial_bytes += count
         self._moved_at = time.monotonic()
 
     def announce_filled(self, index: int) -> None:
         """Tell whoever made the attempt that buffer `index` is full."""
+        self.filled_count, self.partial_bytes = index + 1, 0
         if self._announce is not None:
             self._announce(index)
 

@@ -46,6 +46,9 @@ class Effort:
         self._into = into
         self._on_filled = on_filled
         self._filled_bytes = 0
+        # Where to go on: in which buffer, and where in it.
+        self._first = 0
+        self._start = 0
         self._redirects = 0
         self._renewals = 0
         self._clock_corrected = False
@@ -86,7 +89,7 @@ class Effort:
 
     def rest(self) -> Buffers:
         """Return the buffers still to be filled, the first perhaps in part."""
-        return _Rest(self._into, *self._position()) if self._filled_bytes else self._into
+        return _Rest(self._into, self._first, self._start) if self._filled_bytes else self._into
 
     def announcer(self) -> BlockFilled | None:
         """Return what a worker calls when a buffer of `rest()` is full; None: nobody listens."""
@@ -94,7 +97,7 @@ class Effort:
             return None
         on_filled = self._on_filled
         token = trio.lowlevel.current_trio_token()
-        first = self._position()[0]
+        first = self._first
         return lambda index: token.run_sync_soon(on_filled, first + index)
 
     def accepts(self, status: int, headers: Mapping[str, str]) -> bool:
@@ -111,6 +114,8 @@ class Effort:
         """Keep what a failed attempt achieved; a GET goes on behind it."""
         if attempt.filled_bytes:
             self._filled_bytes += attempt.filled_bytes
+            self._start = attempt.partial_bytes + (0 if attempt.filled_count else self._start)
+            self._first += attempt.filled_count
             self.request = self.request.resumed(
                 skip_bytes=attempt.filled_bytes, etag=unquote_etag(attempt.answer_headers.get("etag"))
             )
@@ -125,15 +130,6 @@ class Effort:
         return replace(
             answer, filled_bytes=self._filled_bytes + answer.filled_bytes, repeated=self.maybe_done
         )
-
-    def _position(self) -> tuple[int, int]:
-        left = self._filled_bytes
-        for index in range(len(self._into)):
-            size_bytes = len(self._into[index])
-            if left < size_bytes:
-                return index, left
-            left -= size_bytes
-        return len(self._into), 0
 
 
 class _Rest:
