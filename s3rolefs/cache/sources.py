@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from s3rolefs.s3.store import ObjectStore
 
     Arrived = Callable[[Wanted], None]
-    Failed = Callable[[Sequence[Wanted], FileSystemError], None]
+    Failed = Callable[[Sequence[Wanted], FileSystemError | None], None]
 
 _ON_DISK_LIMIT = 10_000
 
@@ -98,11 +98,12 @@ class Sources:
                 on_filled=filled,
             )
         except FileSystemError as error:
+            if error.reason is Reason.CORRUPT:
+                # It is shorter than it was said to be: what there is of it is read block by block.
+                failed(run.wanted[:-1], None)
             gone = error.reason in (Reason.PRECONDITION, Reason.NOT_FOUND, Reason.CORRUPT)
-            failed(
-                run.wanted,
-                FileSystemError(Reason.STALE, "the object was replaced or removed") if gone else error,
-            )
+            replaced = FileSystemError(Reason.STALE, "the object was replaced or removed")
+            failed(run.wanted, replaced if gone else error)
             return None
         finally:
             flow.end()

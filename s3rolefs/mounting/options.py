@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from s3rolefs.config import BucketConfig, FileConfig, MountConfig, RoleConfig, StoreConfig
 from s3rolefs.errors import MountFailure, UserError
+from s3rolefs.mounting.memory import default_cache_bytes
 from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT, Target
 from s3rolefs.mounting.settings import load_settings
 from s3rolefs.mounting.source import parse_source
@@ -232,6 +233,7 @@ def _files(parsed: Parsed, *, read_only: bool) -> FileConfig:
     fields["exclusive_at_open"] = derived.get("exclusive") == "open"
     for name in ("spool_dir", "cache_dir"):
         fields.setdefault(name, _default_dir())
+    fields.setdefault("cache_memory_bytes", default_cache_bytes())
     return FileConfig(**fields)
 
 

@@ -275,7 +275,10 @@ OPTIONS: tuple[Option, ...] = (
         (
             "cache_memory=SIZE",
             values.size_bytes,
-            "Memory for data that was read or is read ahead (default 512M).",
+            (
+                "Memory for data that was read or is read ahead (default an eighth of what this machine, or "
+                "the control group the mount runs in, has: at least 128M, at most 4G)."
+            ),
             "cache_memory_bytes",
         ),
         (
