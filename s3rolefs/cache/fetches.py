@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # A reader that lags behind its answer holds it up, so that few buffers go round, warm in the processor.
 _MOST_AHEAD = 16
 # But not for long: the room is reserved, and a connection that rests is one that others lack.
-_PATIENCE_SECONDS = 2.0
+_PATIENCE_SECONDS = 1.0
 
 
 class Wanted:

@@ -22,12 +22,14 @@ class Access(enum.Enum):
 
 
 class Pattern:
-    """Follow reads; one that strays from a run does not end it, the second in turn does.
+    """Follow reads; one that strays from a run onward does not end it.
 
-    `run_began` is where the run began, `step` how far the last read is from the one before.
+    `run` counts the runs, and `run_began` is where the last one began; `step` is how far the last read is
+    from the one before.
     """
 
     def __init__(self) -> None:
+        self.run = 1
         self.run_began = 0
         self.step = 0
         self._run_end = 0
@@ -43,12 +45,12 @@ class Pattern:
         self.step = step
         self._last = (offset, end)
         if is_back and self._alike >= _ALIKE:
-            self._run_end = self.run_began = end
             return Access.BACKWARD
         if abs(offset - self._run_end) <= _REORDER_BYTES:
             self._run_end = max(end, self._run_end)
             return Access.ONWARD
         if abs(offset - last_end) <= _REORDER_BYTES:
+            self.run += 1
             self.run_began, self._run_end = last_offset, end
             return Access.ONWARD
         return Access.STRIDED if self._alike >= _ALIKE else Access.LONE
