@@ -249,13 +249,15 @@ class BlockCache:
         first, end = version.blocks_of(offset, offset + size)
         if self.has_disk or self.comes_soon(version, first, end):
             return version
+        pieces = version.in_pieces()
+        if self.comes_soon(pieces, *pieces.blocks_of(offset, offset + size)):
+            return pieces
         ask_bytes = max(PIECE_BYTES, self.line.lone_bytes(at_once))
         is_large = max(ask_bytes, 2 * size) >= BLOCK_BYTES
         if is_large and not any(self.has(version, index) for index in range(first, end)):
             until = min(first + max(ask_bytes // BLOCK_BYTES, end - first), version.block_count())
             self.fetch_missing(version, first, until, until - first)
             return version
-        pieces = version.in_pieces()
         ask_bytes = min(ask_bytes, BLOCK_BYTES)
         first = offset // ask_bytes * ask_bytes // PIECE_BYTES
         end = -(-(offset + size) // ask_bytes) * ask_bytes // PIECE_BYTES

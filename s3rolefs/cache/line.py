@@ -99,9 +99,10 @@ class Line:
             self._rates.clear()
         return Flow(self, now)
 
-    def told_round_trip(self, seconds: float) -> None:
-        """Take a sample."""
-        self._round_trips = [min([seconds, *self._round_trips])]
+    def told_round_trip(self, seconds: float, size_bytes: int) -> None:
+        """Take a sample: when the first `size_bytes` of an answer were here."""
+        passing = size_bytes / self._stream_rate if self._stream_rate else 0.0
+        self._round_trips = [min([max(0.0, seconds - passing), *self._round_trips])]
 
     def told_rate(self, bytes_per_second: float) -> None:
         """Take what one answer brought, alone or beside others."""
@@ -152,8 +153,7 @@ class Flow:
         line = self._line
         if self._first_at is None:
             self._first_at = now
-            waited = now - self._began - size_bytes / line.bytes_per_second
-            line.told_round_trip(max(0.0, waited))
+            line.told_round_trip(now - self._began, size_bytes)
             line.began_to_flow(now)
         elif held_up:
             self._held_up = True

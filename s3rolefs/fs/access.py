@@ -5,9 +5,12 @@ from __future__ import annotations
 import enum
 
 from s3rolefs.cache.buffers import BLOCK_BYTES
+from s3rolefs.model import KIB
 
 # The kernel's own read-ahead may ask for the second piece before the first: that is no seek.
 _REORDER_BYTES = 2 * BLOCK_BYTES
+# But where no run is known yet, what is not that close is chance.
+_CLOSE_BYTES = 128 * KIB
 # So many steps alike are no chance.
 _ALIKE = 3
 
@@ -46,10 +49,11 @@ class Pattern:
         self._last = (offset, end)
         if is_back and self._alike >= _ALIKE:
             return Access.BACKWARD
-        if abs(offset - self._run_end) <= _REORDER_BYTES:
+        tolerance = min(_REORDER_BYTES, max(_CLOSE_BYTES, self._run_end - self.run_began))
+        if abs(offset - self._run_end) <= tolerance:
             self._run_end = max(end, self._run_end)
             return Access.ONWARD
-        if abs(offset - last_end) <= _REORDER_BYTES:
+        if step > 0 and abs(offset - last_end) <= _CLOSE_BYTES:
             self.run += 1
             self.run_began, self._run_end = last_offset, end
             return Access.ONWARD
