@@ -561,10 +561,40 @@ async def test_a_removal_and_its_successor_survive_a_kill_in_their_order(serve, 
         await mount.unlink("f")
         await mount.write("f", b"new")
     async with serve() as mount:
+        assert await mount.list() == ["f"]
         assert await mount.read("f") == b"new"
         await trio.sleep(LATER_SECONDS)
         assert await bucket.get("f") == b"new"
         assert mount.filesystem.unsent() == []
+
+
+async def test_what_is_copied_and_then_removed_is_never_at_neither_place(
+    mount, faults, bucket, autojump_clock
+):
+    await bucket.put("old", b"content")
+    faults.plan(Fault(verb="put", delay_seconds=7))
+    await mount.write("new", await mount.read("old"))
+    await mount.unlink("old")
+    while "new" not in await bucket.keys():
+        assert await bucket.keys() == ["old"]
+        await trio.sleep(0.3)
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.keys() == ["new"]
+
+
+async def test_a_file_that_was_sent_and_is_written_again_is_written_down_again(serve, bucket, autojump_clock):
+    async with serve() as mount:
+        handle = await mount.create("f")
+        await mount.descriptors.write(handle, 0, b"1")
+        await mount.descriptors.flush(handle)
+        await mount.descriptors.fsync(handle)
+        await mount.close(handle)
+        handle = await mount.open("f", os.O_RDWR)
+        for content in (b"2", b"3"):
+            await mount.descriptors.write(handle, 0, content)
+        await mount.close(handle)
+    async with serve() as mount:
+        assert await mount.read("f") == b"3"
 
 
 async def test_the_move_of_a_directory_takes_along_what_waits_and_not_what_was_removed(
