@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 BlockName = tuple[object, int]
 
+# A block takes 750 bytes beside its own (measured): a tiny one counts for what it costs.
+_LEAST_BYTES = 1024
 # Enough for a disk; more would only be memory that is touched for the first time, and cold in the processor.
 _DISK_REQUEST_BLOCKS = 8
 _SPARE_SHARE = 8
@@ -321,4 +323,4 @@ class BlockCache:
 
 
 def _block_bytes(block: Block) -> int:
-    return len(block.view)
+    return max(len(block.view), _LEAST_BYTES)

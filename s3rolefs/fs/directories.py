@@ -128,9 +128,12 @@ class DirectoryView:
     def _take_page(self, page: ListPage) -> None:
         start = len(self._prefix)
         prefixes = dict.fromkeys(prefix[start:-1] for prefix in page.prefixes)
-        # An empty marker is the directory itself.
+        # An empty marker is the directory itself; of a removal that waits S3 has still to hear.
         objects = self._held_back + [
-            info for info in page.objects if info.key != self._prefix or info.size_bytes
+            info
+            for info in page.objects
+            if (info.key != self._prefix or info.size_bytes)
+            and not self._directories.metadata.is_removing(self._prefix, info.key[start:])
         ]
         self._held_back = []
         if page.next_token is not None:
@@ -230,22 +233,42 @@ class Directories:
 
     async def stay_without(self, inode: Inode) -> None:
         """Give an implicit directory a marker before its last child goes, so that it stays."""
-        prefix, place = self.table.place_of(inode)
-        directory = inode.parent
+        assert inode.parent is not None
+        await self.stay(inode.parent, *self.table.place_of(inode))
+
+    async def stay(self, directory: Inode | None, prefix: str, place: str = "") -> None:
+        """Give an implicit directory a marker if all it holds is a child that goes, or has gone."""
+        emptied = await self.emptied(directory, prefix, place)
+        if emptied is not None:
+            await self.mark(emptied)
+
+    async def emptied(self, directory: Inode | None, prefix: str, place: str = "") -> Inode | None:
+        """Return the implicit directory that goes with a child; None when there is more, or it stays."""
         while directory is not None and directory.is_part:
             directory = directory.parent
         if directory is None or directory.permanent or directory.info is not None:
-            return
+            return None
         listing = self.metadata.listing(prefix)
         if listing is not None and listing.has_other_than(place):
-            return
+            return None
         try:
-            page = await self.store.list_page(prefix, limit=3)
-            if {info.key for info in page.objects} | set(page.prefixes) <= {prefix + place}:
-                await self.make_marker(directory, Key(prefix))
+            gone = {prefix + step for step in (place, *self.metadata.removals(prefix))}
+            page = await self.store.list_page(prefix, limit=min(len(gone) + 2, _PAGE_KEYS))
         except FileSystemError as error:
-            # A role may remove files but not list, or not write markers: the removal was asked for.
-            log.info("no marker was left for %s: %s", self.table.path(directory), error)
+            self._say_it_goes(directory, error)
+            return None
+        return directory if {info.key for info in page.objects} | set(page.prefixes) <= gone else None
+
+    async def mark(self, directory: Inode) -> None:
+        """Give an implicit directory a marker, so that it stays when nothing is in it."""
+        try:
+            await self.make_marker(directory, self.table.key(directory))
+        except FileSystemError as error:
+            self._say_it_goes(directory, error)
+
+    def _say_it_goes(self, directory: Inode, error: FileSystemError) -> None:
+        # A role may remove files but not list, or not write markers: the removal was asked for.
+        log.info("no marker was left for %s: %s", self.table.path(directory), error)
 
     async def make_marker(self, directory: Inode, key: Key) -> None:
         """Write a directory's marker object at `key`, with its attributes."""

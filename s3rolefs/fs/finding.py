@@ -98,7 +98,7 @@ class Finder:
 
         async with trio.open_nursery() as nursery:
             # An empty component is a directory, or what a marker holds.
-            if component or form is Form.OBJECT:
+            if (component or form is Form.OBJECT) and not self._metadata.is_removing(prefix, component):
                 nursery.start_soon(ask_head)
             if form is Form.NAME:
                 nursery.start_soon(ask_listing)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from s3rolefs.cache.metadata import NOTHING
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import names
 from s3rolefs.fs.decoding import Decoder
@@ -94,9 +96,11 @@ class Tree:
             began_at_seconds = self._clock.boot_seconds()
             prefix, component = self._table.place(parent, file)
             changes = self._metadata.follow(prefix)
+            # Of a removal that S3 has still to hear of the finder asks nothing.
+            removing = self._metadata.is_removing(prefix, component)
             found = await self._finder.resolve(prefix, component, form)
             if (
-                changes.get(component) is not None
+                not (changes.get(component) is None or (removing and changes.get(component) is NOTHING))
                 or changes.get(component + "/") is not None
                 or self._table.place(parent, file)[0] != prefix
                 # What is missing below a directory that moves is at the new place already.
@@ -216,7 +220,8 @@ class Tree:
             return known  # written or stored here while S3 was being asked
         decoded = self._decoder.attributes(info, directory=step.kind is Kind.DIRECTORY)
         if known is not None:
-            if self._is_same(known, info, decoded):
+            known.times_outdated |= self._keeps_other_times(known, info)
+            if self._is_same(known, info, decoded) and (known.handles or not known.times_outdated):
                 self._refresh(known, info, decoded, checked_at_seconds)
                 known.beside = beside
                 return known
@@ -231,6 +236,15 @@ class Tree:
         if known.is_directory:
             return True
         return info is not None and known.version is not None and known.version.etag == info.etag
+
+    def _keeps_other_times(self, known: Inode, info: ObjectInfo | None) -> bool:
+        """Tell whether somebody else changed the times of a file, which the kernel believes to know."""
+        if not self._files.kernel_gathers_writes or not stat.S_ISREG(known.attributes.mode):
+            return False
+        before, now = ((one.metadata if one is not None else None) for one in (known.info, info))
+        if before is None or now is None:
+            return False
+        return any(before.get(name) != now.get(name) for name in ("mtime", "ctime"))
 
     def _refresh(
         self, known: Inode, info: ObjectInfo | None, decoded: Attributes, checked_at_seconds: float

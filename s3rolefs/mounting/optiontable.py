@@ -232,7 +232,15 @@ OPTIONS: tuple[Option, ...] = (
         (
             "xattr",
             values.yes_or_no,
-            "Keep extended attributes (user.*) with the objects; each write then is two requests.",
+            "Keep extended attributes (user.*) with the objects; the kernel asks for one before each write.",
+        ),
+        (
+            "write_through",
+            values.yes_or_no,
+            (
+                "Take each write before write(2) returns, so that a full disk or a file beyond 5 TiB is told "
+                "there and not by close; small writes are many times slower."
+            ),
         ),
     ),
     *_group(
@@ -303,6 +311,14 @@ OPTIONS: tuple[Option, ...] = (
             "spool_dir=PATH",
             values.path,
             "Directory for what S3 does not have yet (default s3rolefs in /var/cache or the user's cache).",
+        ),
+        (
+            "writeback",
+            values.yes_or_no,
+            (
+                "close returns when the local disk has a file, S3 a little later, and removals are gathered; "
+                "fsync still waits for S3."
+            ),
         ),
     ),
     *_group(

@@ -7,6 +7,7 @@ multipart object the second its upload began, ETags by md5, parts of at least 5 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -62,8 +63,11 @@ class MemoryStore:
             last = token or ""
             next_token = None
             # Code points sort as their UTF-8 does.
-            for key in sorted(self._objects):
-                if not key.startswith(prefix) or key <= after:
+            keys = sorted(self._objects)
+            for key in keys[bisect_left(keys, max(prefix, after)) :]:
+                if not key.startswith(prefix):
+                    break
+                if key <= after:
                     continue
                 end = key.find(delimiter, len(prefix)) if delimiter else -1
                 name = key if end < 0 else key[: end + len(delimiter)]
