@@ -22,7 +22,7 @@ from bench.measuring import Laboratory
 from bench.programs import OURS, Program, programs
 from bench.results import Row
 from bench.server import Server
-from bench.workloads import WORKLOADS, Workload, chained
+from bench.workloads import WORKLOADS, Workload, grouped
 
 _BY_NAME = {workload.name: workload for workload in WORKLOADS}
 _console = Console(width=200, highlight=False)
@@ -83,21 +83,22 @@ def main(
         datasets.put_local(folder / "local")
         with Server(folder, tls=tls) as server:
             laboratory = Laboratory(server, folder, here)
-            for group in chained(chosen):
+            for group in grouped(chosen):
+                members = {row.name: row for chain in group for row in chain}
                 for latency in latencies:
-                    names = "/".join(workload.name for workload in group)
                     if time.monotonic() > deadline:
+                        names = ", ".join(members)
                         _console.print(f"not begun, the {minutes:g} minutes are over: {names} {latency} ms")
                         continue
-                    stacks = {w.name: profile / f"{w.name}-{latency}ms.txt" for w in group} if profile else {}
+                    stacks = {n: profile / f"{n}-{latency}ms.txt" for n in members} if profile else {}
                     found = laboratory.measure(group, latency, 1 if profile else runs, stacks)
-                    for workload, cells in zip(group, found, strict=True):
-                        row = Row(workload=workload, latency_ms=latency, tls=tls, cells=cells)
+                    for row_name, cells in found.items():
+                        row = Row(workload=members[row_name], latency_ms=latency, tls=tls, cells=cells)
                         rows.append(row)
                         _console.print(_line(row))
                         if not profile:
                             record.remember(results, row)
-                    for path in stacks.values():
+                    for path in filter(Path.exists, stacks.values()):
                         _console.print(path.name, profiling.summary(path), sep="\n", markup=False)
     if profile:
         return

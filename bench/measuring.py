@@ -16,7 +16,7 @@ from bench import profiling
 from bench.commands import Cost, cost, execute, settle_disk
 from bench.datasets import remove
 from bench.programs import OURS, Errand, Failure, Program, Stopped, mounted
-from bench.workloads import Goal, Workload
+from bench.workloads import Chain, Goal, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +31,7 @@ _NO_GOAL = 0.01
 # Requests are compared with peers that are not slower than this, in our own times.
 COMPARABLE = 1.5
 _LEAST_SECONDS = 2.0
+NOT_MEASURED = "not measured, as what comes before it failed"
 _ARRIVAL_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 
@@ -74,42 +75,50 @@ class Laboratory:
         self._known: dict[tuple[str, str], float] = {}
 
     def measure(
-        self, rows: Sequence[Workload], latency_ms: int, runs: int, stacks: Mapping[str, Path]
-    ) -> list[Cells]:
-        """Return for each row a cell for each program that takes part, ours first.
+        self, chains: Sequence[Chain], latency_ms: int, runs: int, stacks: Mapping[str, Path]
+    ) -> dict[str, Cells]:
+        """Return for each row, by name, a cell for each program that takes part, ours first.
 
-        The rows follow one another on each mount; `stacks` has a file by the name of each row to profile.
+        The rows of a chain follow one another on each mount. Chains differ in our options only, so what
+        peers do is measured once for all. `stacks` has a file by the name of each row to profile.
         """
-        first = rows[0]
+        first = chains[0][0]
         taking_part = [p for p in self._programs if p.name in first.peers | {OURS}]
-        found: list[Cells] = [{program.name: Cell(runs=[]) for program in taking_part} for _ in rows]
+        shared: list[Cells] = [{program.name: Cell(runs=[]) for program in taking_part} for _ in chains[0]]
+        found = {
+            row.name: cells | {OURS: Cell(runs=[])}
+            for chain in chains
+            for row, cells in zip(chain, shared, strict=True)
+        }
         # The quickest first, as far as is known: what they need says how long the others may take.
         taking_part.sort(key=lambda p: (p.name != OURS, self._known.get((first.name, p.name), 0.0)))
         for number in range(runs):
             for program in taking_part if number % 2 == 0 else taking_part[::-1]:
-                if number and all(_is_settled(cells, program.name) for cells in found):
+                if number and all(_is_settled(cells, program.name) for cells in found.values()):
                     continue
-                outcomes = self._visit(program, rows, latency_ms, found, stacks)
-                for cells, outcome in zip(found, outcomes, strict=True):
-                    cell = cells[program.name]
-                    if isinstance(outcome, Run):
-                        cell.runs.append(outcome)
-                        continue
-                    cell.failure = str(outcome)
-                    cell.stopped_seconds = outcome.seconds if isinstance(outcome, Stopped) else None
-        for name, cell in found[0].items():
+                lasts = [(chain[-1], found[chain[-1].name]) for chain in chains]
+                limit = max(patience_seconds(row, latency_ms, cells, program.name) for row, cells in lasts)
+                profiles = stacks if program.name == OURS else {}
+                for chain in chains if program.name == OURS else chains[:1]:
+                    outcomes = self._visit(program, chain, latency_ms, limit, profiles)
+                    for row, outcome in zip(chain, outcomes, strict=True):
+                        _put(found[row.name][program.name], outcome)
+        for name, cell in found[first.name].items():
             self._known[first.name, name] = cell.least_seconds() or LIMIT_SECONDS
         return found
 
     def _visit(
         self,
         program: Program,
-        rows: Sequence[Workload],
+        rows: Chain,
         latency_ms: int,
-        found: Sequence[Cells],
-        stacks: Mapping[str, Path],
+        limit_seconds: float,
+        profiles: Mapping[str, Path],
     ) -> list[Run | Failure]:
-        """Mount once, run the rows' commands, and return for each what it cost, or why it failed."""
+        """Mount once, run the rows' commands, and return for each what it cost, or why it failed.
+
+        The limit is for the last row: whoever is stopped before cannot show how it does there.
+        """
         first = rows[0]
         self._prepare(first)
         costs: list[Cost] = []
@@ -124,14 +133,13 @@ class Laboratory:
                 with mounted(program, errand) as mount:
                     if first.first and not first.remount:
                         execute(first.first, mount, LIMIT_SECONDS, local=errand.local)
-                    for workload, cells in zip(rows, found, strict=True):
+                    for row in rows:
+                        limit = limit_seconds if row is rows[-1] else LIMIT_SECONDS
                         marks.append(self._server.quiet() if marks else self._server.mark())
-                        patience = patience_seconds(workload, latency_ms, cells, program.name)
-                        profile = stacks.get(workload.name) if program.name == OURS else None
-                        with profiling.recorded(mount.pid, profile):
-                            costs.append(cost(workload.command, mount, patience, local=errand.local))
-                for workload in rows:
-                    self._check(program, workload, errand)
+                        with profiling.recorded(mount.pid, profiles.get(row.name)):
+                            costs.append(cost(row.command, mount, limit, local=errand.local))
+                for row in rows:
+                    self._check(program, row, errand)
             except Failure as failure:
                 # What S3 does not hold was not done, however quickly.
                 costs = costs[: len(rows) - 1]
@@ -144,7 +152,7 @@ class Laboratory:
             for done, what in zip(costs, asked, strict=False)
         ]
         missing = len(rows) - len(runs) - len(failures)
-        return [*runs, *failures, *[Failure("not measured: what comes before it failed")] * missing]
+        return [*runs, *failures, *[Failure(NOT_MEASURED)] * missing]
 
     def _errand(self, program: Program, workload: Workload, latency_ms: int, scratch: Path) -> Errand:
         (scratch / "mnt").mkdir()
@@ -208,6 +216,14 @@ def patience_seconds(workload: Workload, latency_ms: int, cells: Cells, name: st
         best = min((s for cell in others if (s := cell.least_seconds())), default=LIMIT_SECONDS)
         enough.append(min(_HOPELESS * best, _DECIDED * ours / goal.ratios[latency_ms]))
     return min(LIMIT_SECONDS, max(enough))
+
+
+def _put(cell: Cell, outcome: Run | Failure) -> None:
+    if isinstance(outcome, Run):
+        cell.runs.append(outcome)
+        return
+    cell.failure = str(outcome)
+    cell.stopped_seconds = outcome.seconds if isinstance(outcome, Stopped) else None
 
 
 def _is_settled(cells: Cells, name: str) -> bool:

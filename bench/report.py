@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from bench.measuring import NOT_MEASURED
 from bench.programs import OURS
 from bench.results import Row, Verdict, price_of
 
@@ -51,7 +52,7 @@ def failures(rows: Iterable[Row]) -> Iterator[str]:
     """Return a sentence for each cell that failed."""
     for row in rows:
         for program, cell in row.cells.items():
-            if cell.failure and cell.stopped_seconds is None:
+            if cell.failure not in ("", NOT_MEASURED) and cell.stopped_seconds is None:
                 yield f"{program}, {row.workload.title}, {row.latency_ms} ms: {cell.failure}"
 
 
@@ -137,6 +138,8 @@ def _seconds(row: Row, program: str) -> str:
     cell = row.cells.get(program)
     if cell is None:
         return ""
+    if cell.failure == NOT_MEASURED:
+        return "–"
     if cell.failure:
         return cell.failure if cell.stopped_seconds is not None else "failed"
     return f"{row.seconds(program):.2f}" + ("" if len(cell.runs) == len(row.cells[OURS].runs) else "¹")

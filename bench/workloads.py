@@ -43,10 +43,10 @@ class Workload:
     folder that `put_local` filled, $BENCH this package. Of the peers only `peers` take part. `first` runs
     before it, untimed, on the same mount, or with `remount` on one before with the same caches; with
     `keeps_pages` what the kernel has in its page cache stays there between the two. `after` names the row
-    on whose mount, when that has been timed, this one is. With `writes` the data is put anew for each run,
+    on whose mount, when that has been timed, this one is; `like` one that differs in our `options` only,
+    with which it shares the peers' runs. With `writes` the data is put anew for each run,
     and `check` looks at the bucket afterwards: a program that lost data is not fast. What may come `late`
-    has time for it until some time after a further mount. `options` are ours alone, `gib` what CPU seconds
-    are divided by.
+    has time for it until some time after a further mount. `gib` is what CPU seconds are divided by.
     """
 
     name: str
@@ -59,12 +59,16 @@ class Workload:
     remount: bool = False
     keeps_pages: bool = False
     after: str = ""
+    like: str = ""
     writes: bool = False
     late: bool = False
     check: Callable[[Any], bool] = field(default=lambda _s3: True)
     options: str = ""
     gib: float | None = None
     counts_price: bool = True
+
+
+Chain = list[Workload]
 
 
 def _time(near: float, far: float, peers: frozenset[str] | None = None) -> tuple[Goal, ...]:
@@ -171,6 +175,7 @@ WORKLOADS = (
         title="ls -l of 1,000, never seen",
         data=datasets.THOUSAND,
         command=_LS,
+        like="ls-listing",
         goals=_time(0.7, 0.5, _S3FS),
     ),
     Workload(
@@ -360,6 +365,7 @@ WORKLOADS = (
         title="… with `xattr`",
         data=datasets.EMPTY,
         command=_SMALL_WRITES,
+        like="small-writes",
         check=_holds("new/file", 1, 256 * MIB),
         goals=_time(1.0, 1.0, DURABLE),
         peers=DURABLE,
@@ -379,16 +385,21 @@ WORKLOADS = (
 )
 
 
-def chained(chosen: Sequence[Workload]) -> list[list[Workload]]:
-    """Return the rows in groups that share their mounts, each with the row that must come before it.
+def grouped(chosen: Sequence[Workload]) -> list[list[Chain]]:
+    """Return chains of rows that share their mounts, in groups of those that share the peers' runs.
 
-    Groups with the same data follow one another.
+    A row brings the one it comes after. Groups with the same data follow one another.
     """
-    by_name = {workload.name: workload for workload in WORKLOADS}
     wanted = {workload.name for workload in chosen} | {workload.after for workload in chosen}
-    groups: dict[str, list[Workload]] = {}
-    for workload in by_name.values():
-        if workload.name in wanted:
-            groups.setdefault(workload.after or workload.name, []).append(workload)
-    prefixes = list(dict.fromkeys(group[0].data.prefix for group in groups.values()))
-    return sorted(groups.values(), key=lambda group: prefixes.index(group[0].data.prefix))
+    chains: dict[str, Chain] = {}
+    groups: dict[str, list[Chain]] = {}
+    for workload in WORKLOADS:
+        if workload.name not in wanted:
+            continue
+        if workload.after:
+            chains[workload.after].append(workload)
+            continue
+        chains[workload.name] = [workload]
+        groups.setdefault(workload.like or workload.name, []).append(chains[workload.name])
+    prefixes = list(dict.fromkeys(chain[0].data.prefix for [chain, *_] in groups.values()))
+    return sorted(groups.values(), key=lambda group: prefixes.index(group[0][0].data.prefix))

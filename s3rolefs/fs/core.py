@@ -98,7 +98,14 @@ class Core:
         )
         self.directories = Directories(store, self.metadata, self.table, background)
         self.removals = Removals(
-            store, self.metadata, self.table, self.directories, self.tree_lock, background, folder
+            store,
+            self.metadata,
+            self.table,
+            self.directories,
+            self.tree_lock,
+            background,
+            folder,
+            goes_first=lambda seconds: self.queue.has_older(seconds),
         )
         self.committer = Committer(
             store, self.blocks, self.metadata, self.table, background, clock, folder, self.removals

@@ -29,6 +29,21 @@ log = logging.getLogger(__name__)
 
 # How long a file that was created and is still empty waits for content before its object is stored.
 EMPTY_COMMIT_DELAY_SECONDS = 2.0
+# Whoever reads such a file reads its end first, where it says what is in it.
+_WITH_FOOTER = (
+    ".parquet",
+    ".orc",
+    ".feather",
+    ".arrow",
+    ".zip",
+    ".jar",
+    ".war",
+    ".apk",
+    ".whl",
+    ".epub",
+    ".docx",
+    ".xlsx",
+)
 
 
 @dataclass(slots=True)
@@ -85,6 +100,8 @@ class Descriptors:
             self._core.background.start_soon(self._commit_if_still_empty, inode)
         if not writable and inode.writer is None and inode.parent is not None:
             self._core.foresight.opened(*self._core.table.place_of(inode))
+        if not writable and inode.writer is None and inode.version is not None:
+            self._core.blocks.open(inode.version)
         return self._opened(inode, flags)
 
     async def read(self, handle: FileHandle, offset: int, size: int) -> memoryview | bytes:
@@ -147,6 +164,7 @@ class Descriptors:
     async def release(self, handle: FileHandle) -> None:
         """Close a descriptor for good; what a mapping wrote after close is committed here."""
         opened = self._open_files.pop(handle)
+        opened.reader.close()
         inode = opened.inode
         inode.handles -= 1
         inode.writable_handles -= opened.writable
@@ -254,9 +272,9 @@ class Descriptors:
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         inode.handles += 1
         inode.writable_handles += writable
-        self._open_files[handle] = _OpenFile(
-            inode, Reader(self._core.blocks), writable, exclusive=bool(flags & os.O_EXCL)
-        )
+        has_footer = inode.step.text.endswith(_WITH_FOOTER)
+        reader = Reader(self._core.blocks, has_footer=has_footer, keeps=bool(flags & os.O_DIRECT))
+        self._open_files[handle] = _OpenFile(inode, reader, writable, exclusive=bool(flags & os.O_EXCL))
         return handle
 
     def _next_handle(self) -> FileHandle:

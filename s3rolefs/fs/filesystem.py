@@ -182,7 +182,10 @@ class FileSystem:
     def _take_over_unsent(self) -> None:
         keeper = self._core.committer.keeper
         waited = 0
-        for name, kept in self._folder.inherit():
+        versions = list(self._folder.inherit())
+        # First the removals: what waits under the same name has taken the place of what goes.
+        removed = sum(self._take_over_removal(name, kept) for name, kept in self._folder.removals())
+        for name, kept in versions:
             path = self._core.table.path_of(kept.key)
             if kept.address != self._folder.address_of(kept.key):
                 log.warning("%s: a version for %s is still kept, which is not there now", path, kept.address)
@@ -199,7 +202,6 @@ class FileSystem:
                 log.warning("%s was left unsent by an earlier mount and is sent now", path)
             keeper.adopt(inode, self._core.committer.new_writer(inode, empty=not kept.uses_base), name, kept)
             self._core.committer.begin_retrying(inode)
-        removed = sum(self._take_over_removal(name, kept) for name, kept in self._folder.removals())
         if waited or removed:
             log.warning(
                 "an earlier mount ended while %d files and %d removals waited: S3 hears of them now",
@@ -209,8 +211,9 @@ class FileSystem:
     def _take_over_removal(self, name: str, kept: KeptRemoval) -> bool:
         """Go on with a removal of an earlier mount, if its key still leads to the same place."""
         *directories, _ = names.steps(kept.key[len(self._prefix) :])
-        directory = self._directory_for(directories)
-        if kept.address != self._folder.address_of(kept.key) or directory is None or self.files.read_only:
+        able = kept.address == self._folder.address_of(kept.key) and not self.files.read_only
+        directory = self._directory_for(directories) if able else None
+        if directory is None:
             log.warning("%s: a removal in %s still waits for a mount that has this there", name, kept.address)
             return False
         self._core.removals.adopt(name, kept, Key(kept.key), directory)
@@ -225,6 +228,7 @@ class FileSystem:
         inode = self._core.table.add(
             parent, last, kept.attributes, info=None, checked_at_seconds=float("-inf")
         )
+        self._core.metadata.made_again(*self._core.table.place_of(inode))
         inode.beside = True  # nobody has asked yet whether there is a directory
         inode.version = kept.base_version()
         return inode

@@ -38,6 +38,10 @@ class Keeper:
     def __contains__(self, inode: Inode) -> bool:
         return inode in self._waiting
 
+    def has(self, inode: Inode) -> bool:
+        """Tell whether a version of an inode is on local disk, sent in vain or not yet."""
+        return inode in self._names
+
     def unsent(self) -> list[Unsent]:
         """Return what S3 does not have although its program was told so, or lost the race for its key."""
         return [*self._waiting.values(), *self._conflicts]

@@ -8,6 +8,7 @@ version is in the journal before its close returns. What has no room there is se
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -96,8 +97,15 @@ class Queue:
 
     def is_written_down(self, inode: Inode) -> bool:
         """Tell whether a file waits just as it is."""
-        place = self._places.get(inode)
-        return place is not None and inode.writer is not None and inode.writer.revision == place.revision
+        place, writer = self._places.get(inode), inode.writer
+        if place is None or writer is None or not self._committer.keeper.has(inode):
+            return False
+        return writer.revision == place.revision
+
+    def has_older(self, seconds: float) -> bool:
+        """Tell whether something waits, or is being sent, that was closed before a time."""
+        front = itertools.islice(self._places.values(), 1)
+        return any(place.since_seconds <= seconds for place in (*front, *self._sending.values()))
 
     async def put(self, inode: Inode) -> None:
         """Take a file whose lock is held; where it has no room, send it and raise what that meets."""
@@ -132,7 +140,7 @@ class Queue:
 
     def write_down_again(self, inode: Inode) -> None:
         """Bring the journal up to date after a change of a waiting file's name or attributes."""
-        if inode.writer is not None and inode in self._places:
+        if inode.writer is not None and inode in self._places and not inode.detached:
             self._places[inode] = replace(self._places[inode], revision=inode.writer.revision)
             try:
                 self._committer.keeper.write_down(inode, inode.writer)

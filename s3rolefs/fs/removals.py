@@ -18,7 +18,7 @@ from s3rolefs.fs.unsent import KeptRemoval, Unsent
 from s3rolefs.s3.store import BatchDeleteLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from s3rolefs.cache.background import Background
     from s3rolefs.cache.metadata import MetadataCache
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DELAY_SECONDS = 1.0
+_LOOK_SECONDS = 0.2
 # For so long it is believed that the object is the one that was removed here; then it is looked at first.
 _BELIEVED_SECONDS = 10.0
 _RETRY_FIRST_SECONDS = 1.0
@@ -60,7 +61,11 @@ class Removal:
 
 
 class Removals:
-    """Own the removals that S3 has still to hear of."""
+    """Own the removals that S3 has still to hear of.
+
+    `goes_first` tells whether something that was closed before a time has still to be sent: what was copied
+    and then removed is never at neither place.
+    """
 
     def __init__(
         self,
@@ -71,6 +76,8 @@ class Removals:
         tree_lock: TreeLock,
         background: Background,
         folder: UnsentFolder,
+        *,
+        goes_first: Callable[[float], bool],
     ) -> None:
         self._store = store
         self._metadata = metadata
@@ -79,6 +86,7 @@ class Removals:
         self._tree_lock = tree_lock
         self._background = background
         self._folder = folder
+        self._goes_first = goes_first
         self._waiting: dict[Key, Removal] = {}
         self._refused: dict[Key, FileSystemError] = {}
         self._working = False
@@ -187,8 +195,9 @@ class Removals:
         try:
             while self._waiting:
                 oldest = min(removal.since_seconds for removal in self._waiting.values())
-                await trio.sleep(max(oldest + DELAY_SECONDS - _now(), 0.05))
-                due = list(self._waiting.values())[:BatchDeleteLimit]
+                await trio.sleep(max(oldest + DELAY_SECONDS - _now(), _LOOK_SECONDS))
+                due = [r for r in self._waiting.values() if not self._goes_first(r.since_seconds)]
+                due = due[:BatchDeleteLimit]
                 # Keys come from the tree: nothing may move meanwhile.
                 async with self._tree_lock.shared(*{removal.directory for removal in due}):
                     due = [r for r in due if self._waiting.get(r.key) is r and r.attempt is None]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from s3rolefs.cache.blocks import ObjectVersion
 from s3rolefs.cache.diskroom import spare_bytes
-from s3rolefs.errors import SystemFailure
+from s3rolefs.errors import FileSystemError, SystemFailure
 from s3rolefs.fs import journal
 from s3rolefs.fs.attributes import Attributes
 from s3rolefs.fs.journal import Journal
@@ -209,13 +209,16 @@ class UnsentFolder:
                     self._removals.append((entry.name, removal))
                     continue
                 kept = KeptVersion.of_fields(entry.fields)
+                with open(self.data_path(entry.name), "wb", opener=private) as file:
+                    file.write(entry.content)
+                    file.truncate(kept.size_bytes)
+                self.describe(entry.name, kept)
             except (ValueError, TypeError, KeyError) as error:
                 log.error("%s: an entry of the journal is not readable: %s", folder, error)
                 continue
-            with open(self.data_path(entry.name), "wb", opener=private) as file:
-                file.write(entry.content)
-                file.truncate(kept.size_bytes)
-            self.describe(entry.name, kept)
+            except (OSError, FileSystemError) as error:
+                log.error("%s: the journal stays where it is, as this disk cannot take it: %s", folder, error)
+                return
             yield entry.name, kept
         for path in journal.files(folder):
             path.unlink()

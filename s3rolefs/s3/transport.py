@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from s3rolefs.model import KIB, MIB
 from s3rolefs.s3.attempt import Answer, Attempt, AttemptCancelled, FailureKind, Origin, TransportFailure
+from s3rolefs.s3.bodies import fill_blocking
 from s3rolefs.s3.dialing import dial_blocking
 from s3rolefs.s3.store import FileSpan
 
@@ -250,8 +251,9 @@ class Connection:
         connection.sock.settimeout(attempt.io_timeout_seconds)
         body = b""
         if attempt.into and 200 <= status < 300:
-            if attempt.accepts(status, headers):
-                self._fill(response, attempt)
+            is_enough = response.length is None or response.length >= attempt.into_bytes
+            if attempt.accepts(status, headers) and is_enough:
+                fill_blocking(response, connection.sock, attempt)
         else:
             # With a length, read() without limit is the one that notices a cut.
             known = response.length is not None and response.length <= LARGEST_DOCUMENT_BYTES
@@ -264,21 +266,6 @@ class Connection:
         return Answer(
             status=status, headers=headers, body=body, filled_bytes=attempt.filled_bytes, repeated=repeated
         )
-
-    def _fill(self, response: http.client.HTTPResponse, attempt: Attempt) -> None:
-        wanted = sum(len(buffer) for buffer in attempt.into)
-        if response.length is not None and response.length < wanted:
-            return
-        attempt.begin_filling()
-        for index, buffer in enumerate(attempt.into):
-            start = 0
-            while start < len(buffer):
-                count = response.readinto(buffer[start : start + SLICE_BYTES])
-                if count == 0:
-                    raise http.client.IncompleteRead(b"")
-                attempt.record_filled(count)
-                start += count
-            attempt.announce_filled(index)
 
     def _explain(self, attempt: Attempt, error: Exception, *, sent: bool) -> TransportFailure:
         if attempt.cancelled:

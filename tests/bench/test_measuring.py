@@ -1,11 +1,12 @@
 """A peer is stopped when longer could not change how a goal stands, and no sooner."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from bench.measuring import LIMIT_SECONDS, Cell, patience_seconds
-from bench.workloads import WORKLOADS, chained
+from bench.workloads import WORKLOADS, grouped
 from tests.bench.test_results import cell
 
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
@@ -58,14 +59,25 @@ def test_a_stopped_peer_is_a_bound_for_the_next():
 
 
 def test_a_row_brings_the_one_it_comes_after():
-    groups = chained([BY_NAME["cat-warm"], BY_NAME["find"]])
-    assert [[workload.name for workload in group] for group in groups] == [["find"], ["cat", "cat-warm"]]
+    groups = grouped([BY_NAME["cat-warm"], BY_NAME["find"]])
+    assert [[[row.name for row in chain] for chain in group] for group in groups] == [
+        [["find"]],
+        [["cat", "cat-warm"]],
+    ]
 
 
-def test_rows_with_the_same_data_follow_one_another():
-    prefixes = [group[0].data.prefix for group in chained(WORKLOADS)]
+def test_rows_that_differ_in_our_options_share_the_peers_runs_but_need_not_both_be_chosen():
+    both = grouped([BY_NAME["small-writes"], BY_NAME["small-writes-xattr"]])
+    assert [[chain[0].name for chain in group] for group in both] == [["small-writes", "small-writes-xattr"]]
+    assert [len(group) for group in grouped([BY_NAME["small-writes-xattr"]])] == [1]
+
+
+def test_rows_with_the_same_data_follow_one_another_and_none_is_lost():
+    groups = grouped(WORKLOADS)
+    prefixes = [group[0][0].data.prefix for group in groups]
     changes = [after for before, after in itertools.pairwise(prefixes) if before != after]
     assert len(set(prefixes)) == 1 + len(changes)
+    assert sorted(row.name for group in groups for chain in group for row in chain) == sorted(BY_NAME)
 
 
 @pytest.mark.parametrize("workload", [w for w in WORKLOADS if w.after], ids=lambda workload: workload.name)
@@ -73,3 +85,11 @@ def test_rows_on_one_mount_have_the_same_data_and_peers(workload):
     before = BY_NAME[workload.after]
     assert (before.data, before.peers, before.options) == (workload.data, workload.peers, workload.options)
     assert not any((workload.first, workload.writes, before.writes))
+
+
+@pytest.mark.parametrize("workload", [w for w in WORKLOADS if w.like], ids=lambda workload: workload.name)
+def test_rows_that_are_alike_differ_in_our_options_and_goals_only(workload):
+    other = BY_NAME[workload.like]
+    own = {"name": other.name, "title": other.title, "like": "", "check": other.check}
+    assert workload.options != other.options
+    assert replace(workload, **own, options=other.options, goals=other.goals) == other

@@ -9,6 +9,7 @@ import trio
 
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import queue
+from s3rolefs.fs.attributes import Changes
 from s3rolefs.model import MIB
 from s3rolefs.s3.faults import Fault
 from tests.fs.mounted import is_kept, kept_bytes, mounted
@@ -350,6 +351,21 @@ async def test_what_waits_is_on_the_disk_within_a_second_or_so(mount, monkeypatc
     assert mount.names._core.folder.is_synced()
 
 
+async def test_what_is_done_to_a_removed_file_does_not_bring_it_back(serve, bucket, autojump_clock):
+    async with serve() as mount:
+        handle = await mount.create("f")
+        await mount.descriptors.flush(handle)
+        inode = await mount.find("f")
+        await mount.unlink("f")
+        await mount.names.setattr(inode.number, Changes(mode=0o600), handle)
+        await mount.descriptors.write(handle, 0, b"x")
+        await mount.close(handle)
+    async with serve() as mount:
+        assert await mount.list() == []
+        await trio.sleep(LATER_SECONDS)
+        assert await bucket.keys() == []
+
+
 async def test_files_that_were_never_closed_are_not_brought_back(serve, bucket, autojump_clock):
     async with serve() as mount:
         handle = await mount.create("f")
@@ -561,10 +577,40 @@ async def test_a_removal_and_its_successor_survive_a_kill_in_their_order(serve, 
         await mount.unlink("f")
         await mount.write("f", b"new")
     async with serve() as mount:
+        assert await mount.list() == ["f"]
         assert await mount.read("f") == b"new"
         await trio.sleep(LATER_SECONDS)
         assert await bucket.get("f") == b"new"
         assert mount.filesystem.unsent() == []
+
+
+async def test_what_is_copied_and_then_removed_is_never_at_neither_place(
+    mount, faults, bucket, autojump_clock
+):
+    await bucket.put("old", b"content")
+    faults.plan(Fault(verb="put", delay_seconds=7))
+    await mount.write("new", await mount.read("old"))
+    await mount.unlink("old")
+    while "new" not in await bucket.keys():
+        assert await bucket.keys() == ["old"]
+        await trio.sleep(0.3)
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.keys() == ["new"]
+
+
+async def test_a_file_that_was_sent_and_is_written_again_is_written_down_again(serve, bucket, autojump_clock):
+    async with serve() as mount:
+        handle = await mount.create("f")
+        await mount.descriptors.write(handle, 0, b"1")
+        await mount.descriptors.flush(handle)
+        await mount.descriptors.fsync(handle)
+        await mount.close(handle)
+        handle = await mount.open("f", os.O_RDWR)
+        for content in (b"2", b"3"):
+            await mount.descriptors.write(handle, 0, content)
+        await mount.close(handle)
+    async with serve() as mount:
+        assert await mount.read("f") == b"3"
 
 
 async def test_the_move_of_a_directory_takes_along_what_waits_and_not_what_was_removed(
