@@ -170,7 +170,10 @@ class Mover:
             if error.reason is Reason.PRECONDITION:
                 raise FileSystemError(Reason.STALE, "an object was changed meanwhile") from error
             raise
-        self._point_below(inode, old_prefix, new_prefix, copied)
+        pairs = {
+            info.key: (info.etag, copied[Key(new_prefix + info.key[len(old_prefix) :])]) for info in objects
+        }
+        self._point_below(inode, old_prefix, new_prefix, pairs)
         record.begin_removing()
         try:
             if not parent.is_within(inode.parent):  # it holds the copies
@@ -178,7 +181,8 @@ class Mover:
             await self._delete([info.key for info in objects])
         except FileSystemError:
             log.error("%s was copied to %s, but not all of it was removed", old_prefix, new_prefix)
-            self._point_below(inode, old_prefix, old_prefix, {info.key: info for info in objects})
+            back = {info.key: (pairs[info.key][1].etag, info) for info in objects}
+            self._point_below(inode, old_prefix, old_prefix, back)
             for known in self._table.below(inode):
                 known.checked_at_seconds = float("-inf")
             self._forget_below(inode, parent, step)
@@ -264,16 +268,23 @@ class Mover:
         directory: Inode,
         old_prefix: str,
         new_prefix: str,
-        there: Mapping[Key, Stored | ObjectInfo],
+        there: Mapping[Key, tuple[str, Stored | ObjectInfo]],
     ) -> None:
-        """Let everything known below a directory refer to what is there, the same at another place."""
+        """Let everything known below a directory refer to what is there, the same at another place.
+
+        `there` says of each key which version was copied, and to what: another one is looked up again.
+        """
         now_seconds = self._clock.boot_seconds()
         for inode in [directory, *self._table.below(directory)]:
-            key = Key(new_prefix + self._table.key(inode)[len(old_prefix) :])
-            stored = there.get(key)
-            if stored is None or inode.is_part:
+            old_key = self._table.key(inode)
+            if old_key not in there or inode.is_part:
                 continue  # not in S3 (yet), or an implicit directory
+            copied_etag, stored = there[old_key]
+            if inode.version is not None and inode.version.etag != copied_etag:
+                inode.checked_at_seconds = float("-inf")
+                continue
             inode.checked_at_seconds = now_seconds
+            key = Key(new_prefix + old_key[len(old_prefix) :])
             if inode.info is not None:
                 inode.info = replace(inode.info, key=key, etag=stored.etag, version_id=stored.version_id)
             if inode.version is not None:

@@ -456,3 +456,13 @@ async def test_the_directory_above_stays_when_its_last_child_moves_away(mount, b
     await mount.rename("other/f", "g")
     assert await mount.list("other") == []
     assert {"above/", "other/"} <= set(await bucket.keys())
+
+
+async def test_a_file_that_somebody_else_replaced_moves_with_its_directory_as_what_it_is_now(mount, bucket):
+    await mount.mkdir("d")
+    await mount.write("d/f", b"known here as a longer one")
+    await bucket.put("d/f", b"theirs")
+    await mount.rename("d", "e")
+    assert (await mount.find("e/f")).size_bytes == len(b"theirs")
+    await mount.truncate("e/f", 10)
+    assert await bucket.get("e/f") == b"theirs".ljust(10, b"\0")
