@@ -22,6 +22,7 @@ from s3rolefs.fs.inodes import ROOT_NUMBER, InodeTable
 from s3rolefs.fs.moving import Mover
 from s3rolefs.fs.names import CONTENT, Form, Kind, Step
 from s3rolefs.fs.particulars import Particulars
+from s3rolefs.fs.surveys import Surveys
 from s3rolefs.fs.tree import Tree
 from s3rolefs.fs.treelock import TreeLock
 
@@ -84,7 +85,8 @@ class Core:
         self.blocks = BlockCache(store, background, capacity_bytes=files.cache_memory_bytes, disk=disk)
         self.particulars = Particulars(store, self.metadata, self.blocks, files)
         self.foresight = Foresight(self.particulars, self.metadata, self.blocks, background, files)
-        self.finder = Finder(store, self.metadata, self.particulars, self.foresight)
+        self.surveys = Surveys(store, self.metadata, ttl_seconds=files.metadata_ttl_seconds)
+        self.finder = Finder(store, self.metadata, self.surveys, self.particulars, self.foresight)
         self.tree = Tree(
             self.finder,
             self.metadata,
@@ -94,7 +96,7 @@ class Core:
             files,
             mounted_at_ns=self.mounted_at_ns,
         )
-        self.directories = Directories(store, self.metadata, self.table, background)
+        self.directories = Directories(store, self.metadata, self.surveys, self.table, background)
         self.committer = Committer(store, self.blocks, self.metadata, self.table, background, clock, folder)
         self.mover = Mover(store, self.metadata, self.table, self.directories, self.committer, clock, folder)
 

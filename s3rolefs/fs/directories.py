@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from s3rolefs.cache.metadata import DIRECTORY, NOTHING, Listing, MetadataCache, Sort
+from s3rolefs.cache.listings import DIRECTORY, NOTHING, Listing, Sort
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs.attributes import DIRECTORY_CONTENT_TYPE, Attributes, to_metadata
+from s3rolefs.fs import surveys
+from s3rolefs.fs.attributes import (
+    DIRECTORY_CONTENT_TYPE,
+    SYMLINK_TARGET_LIMIT_BYTES,
+    Attributes,
+    to_metadata,
+)
 from s3rolefs.fs.names import CONTENT, Kind, Step, child, spell
 from s3rolefs.model import Key, ListPage, ObjectInfo
 from s3rolefs.s3.store import ObjectAttributes, ObjectStore
@@ -19,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from s3rolefs.cache.background import Background
+    from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.inodes import InodeTable
+    from s3rolefs.fs.surveys import Surveys
 
 log = logging.getLogger(__name__)
-
-_PAGE_KEYS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,11 @@ class DirectoryEntry:
         return self.step.kind is not Kind.OBJECT
 
     @property
+    def is_regular_file(self) -> bool:
+        """Tell whether it is surely a regular file: of all others none is so large."""
+        return self.listed is not None and self.listed.size_bytes > SYMLINK_TARGET_LIMIT_BYTES
+
+    @property
     def name(self) -> str:
         """Return the entry's file name."""
         return spell(self.step, beside=self.beside)
@@ -61,6 +72,7 @@ class DirectoryView:
         self._parts = directories.table.parts(directory)
         self._entries: list[DirectoryEntry] = []
         self._held_back: list[ObjectInfo] = []
+        self._after: str | None = None
         self._token: str | None = None
         self._coming = Listing(began_at_seconds=self.began_at_seconds)
         self._changes = directories.metadata.follow(self._prefix)
@@ -73,15 +85,14 @@ class DirectoryView:
         self._directories_shown: set[Step] = set()
         listing = directories.metadata.listing(self._prefix)
         if listing is not None:
-            self.began_at_seconds = listing.began_at_seconds
-            self._take(listing.objects.values(), listing.prefixes)
-            self._end()
+            listing.uses += 1
+            self._take_all(listing)
 
     async def entry(self, place: int) -> DirectoryEntry | None:
         """Return the entry at `place` (from 0), None at the end."""
         while place >= len(self._entries) and not self._complete:
             await self._load(at_most=place)
-        if not self._complete and place == len(self._entries) - _PAGE_KEYS // 2:
+        if not self._complete and place == max(0, len(self._entries) - surveys.PAGE_KEYS // 2):
             self._directories.background.start_soon(self._load_ahead, len(self._entries))
         return self._entries[place] if place < len(self._entries) else None
 
@@ -95,7 +106,12 @@ class DirectoryView:
 
     def changed(self, entry: DirectoryEntry) -> ObjectInfo | Sort | None:
         """Return what this mount changed a child to after this view's listing began (None: nothing)."""
-        return None if entry.step.kind is Kind.PART else self._changes.get(self._start + entry.step.key)
+        if entry.step.kind is Kind.PART:
+            return None
+        changed = self._changes.get(self._start + entry.step.key)
+        # A marker that holds nothing (any more) is no file.
+        is_emptied = entry.step == CONTENT and isinstance(changed, ObjectInfo) and not changed.size_bytes
+        return NOTHING if is_emptied else changed
 
     async def _load_ahead(self, place: int) -> None:
         try:
@@ -112,38 +128,69 @@ class DirectoryView:
                 self.began_at_seconds = self._directories.metadata.now_seconds()
                 self._coming = Listing(began_at_seconds=self.began_at_seconds)
                 self._changes = self._directories.metadata.follow(self._prefix)
+            if not self._pages and not self._parts:
+                self._take_beginning(await self._directories.surveys.beginning(self._prefix))
+                self._pages = 1
+                return
             asked_after = self._directories.metadata.changes
             page = await self._directories.store.list_page(
-                self._prefix + self._start, token=self._token, limit=_PAGE_KEYS
+                self._prefix + self._start,
+                token=self._token,
+                start_after=self._after,
+                limit=surveys.PAGE_KEYS,
             )
             await self._directories.metadata.recall(page.objects, asked_after)
-            self._token = page.next_token
+            self._token, self._after = page.next_token, None
             self._pages += 1
             self._take_page(page)
             if page.next_token is None:
                 if not self._parts:
                     self._directories.metadata.keep_listing(self._prefix, self._coming, self._changes)
+                    self._directories.surveys.completed(self._prefix, self._coming)
                 self._end()
+
+    def _take_all(self, listing: Listing) -> None:
+        self.began_at_seconds = listing.began_at_seconds
+        self._take(listing.objects.values(), listing.prefixes)
+        self._end()
+
+    def _take_beginning(self, listing: Listing) -> None:
+        """Take what is known already: all of the directory, or what comes before the next page."""
+        if listing.is_complete:
+            self._take_all(listing)
+            return
+        self.began_at_seconds = listing.began_at_seconds
+        self._coming = Listing(began_at_seconds=listing.began_at_seconds, marker=listing.marker)
+        self._after = listing.until
+        self._take_some(listing.objects, listing.prefixes, until=listing.until)
 
     def _take_page(self, page: ListPage) -> None:
         start = len(self._prefix)
+        objects = {info.key[start:]: info for info in page.objects}
         prefixes = dict.fromkeys(prefix[start:-1] for prefix in page.prefixes)
-        # An empty marker is the directory itself.
-        objects = self._held_back + [
-            info for info in page.objects if info.key != self._prefix or info.size_bytes
-        ]
-        self._held_back = []
+        last = None
         if page.next_token is not None:
-            # S3 sorts "a", "a-", "a/": an object whose directory may be on the next page waits for it.
             last = max(
                 page.objects[-1].key if page.objects else "", page.prefixes[-1] if page.prefixes else ""
             )
-            self._held_back = [info for info in objects if info.key + "/" > last]
-            waiting = {info.key for info in self._held_back}
-            objects = [info for info in objects if info.key not in waiting]
-        self._take(objects, prefixes)
+        self._coming.marker = objects.get("", self._coming.marker)
+        # An empty marker is the directory itself.
+        if "" in objects and not objects[""].size_bytes:
+            del objects[""]
+        self._take_some(objects, prefixes, until=last)
+
+    def _take_some(
+        self, objects: dict[str, ObjectInfo], prefixes: dict[str, None], *, until: str | None
+    ) -> None:
+        """Show what is told of up to the key `until` (None: to the end)."""
+        coming = self._held_back + list(objects.values())
+        # S3 sorts "a", "a-", "a/": an object whose directory may be on the next page waits for it.
+        self._held_back = [] if until is None else [info for info in coming if info.key + "/" > until]
+        waiting = {info.key for info in self._held_back}
+        shown = [info for info in coming if info.key not in waiting]
+        self._take(shown, prefixes)
         self._coming.prefixes.update(prefixes)
-        self._coming.objects.update((info.key[start:], info) for info in objects)
+        self._coming.objects.update((info.key[len(self._prefix) :], info) for info in shown)
 
     def _take(self, objects: Iterable[ObjectInfo], prefixes: dict[str, None]) -> None:
         for component in prefixes:
@@ -182,10 +229,16 @@ class Directories:
     """Make, list and remove directories of one mount."""
 
     def __init__(
-        self, store: ObjectStore, metadata: MetadataCache, table: InodeTable, background: Background
+        self,
+        store: ObjectStore,
+        metadata: MetadataCache,
+        surveys: Surveys,
+        table: InodeTable,
+        background: Background,
     ) -> None:
         self.store = store
         self.metadata = metadata
+        self.surveys = surveys
         self.table = table
         self.background = background
 
@@ -194,7 +247,7 @@ class Directories:
         prefix, place = self.table.place(parent, step)
         info = await self._put_marker(Key(prefix + place), attributes, only_new=True)
         self.metadata.changed(prefix, place, DIRECTORY)
-        empty = Listing(began_at_seconds=now_seconds)
+        empty = Listing(began_at_seconds=now_seconds, marker=info)
         self.metadata.keep_listing(info.key, empty, self.metadata.follow(info.key))
         known = parent.children.get(step)
         if known is not None:
@@ -269,7 +322,7 @@ class Directories:
             metadata=stored_attributes.metadata,
             headers=stored_attributes.headers,
         )
-        self.metadata.marked(info)
+        self.metadata.changed(info.key, "", info)
         return info
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from s3rolefs.cache.background import Background
     from s3rolefs.cache.blocks import BlockCache
-    from s3rolefs.cache.metadata import Listing, MetadataCache
+    from s3rolefs.cache.listings import Listing
+    from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.particulars import Particulars
     from s3rolefs.model import ObjectInfo

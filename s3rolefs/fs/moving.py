@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from s3rolefs.cache.metadata import DIRECTORY, NOTHING, MetadataCache
+from s3rolefs.cache.listings import DIRECTORY, NOTHING
 from s3rolefs.errors import FileSystemError, Reason, StoreError
 from s3rolefs.fs.concurrency import for_each
 from s3rolefs.fs.directories import holds_something
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from s3rolefs.cache.blocks import ObjectVersion
+    from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.clock import Clock
     from s3rolefs.fs.commit import Committer
     from s3rolefs.fs.directories import Directories
@@ -198,7 +199,7 @@ class Mover:
         self._metadata.forget_below(record.old)
         self._metadata.forget_below(record.new)
         above, _, last = record.new[:-1].rpartition("/")
-        self._metadata.changed(f"{above}/" if above else "", last, DIRECTORY)
+        self._metadata.changed(f"{above}/" if above else "", f"{last}/", DIRECTORY)
         if contested:
             log.error(
                 "%d files stay in %s, because somebody has changed them, or their copies in %s, since: %s",

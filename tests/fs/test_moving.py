@@ -375,6 +375,7 @@ async def test_after_a_move_whose_deletes_fail_the_old_place_stands_for_itself(
 ):
     for name in ("x", "y"):
         await bucket.put(f"d/{name}", name.encode())
+    for name in ("x", "y"):
         await mount.stat(f"d/{name}")
     faults.plan(Fault(verb="delete_many", reason=Reason.ACCESS_DENIED))
     assert await failing(mount.rename, "d", "e") is Reason.ACCESS_DENIED
@@ -450,9 +451,9 @@ async def test_a_directory_keeps_the_storage_class_of_what_is_in_it(mount, bucke
 
 async def test_the_directory_above_stays_when_its_last_child_moves_away(mount, bucket):
     await bucket.put("above/d/f", b"x")
+    await bucket.put("other/f", b"x")
     await mount.rename("above/d", "d")
     assert await mount.list("above") == []
-    await bucket.put("other/f", b"x")
     await mount.rename("other/f", "g")
     assert await mount.list("other") == []
     assert {"above/", "other/"} <= set(await bucket.keys())
