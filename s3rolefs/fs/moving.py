@@ -22,7 +22,7 @@ from s3rolefs.model import Key, ObjectInfo, Stored
 from s3rolefs.s3.store import BatchDeleteLimit, ObjectAttributes, ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from s3rolefs.cache.blocks import ObjectVersion
     from s3rolefs.cache.metadata import MetadataCache
@@ -135,14 +135,15 @@ class Mover:
             if error.reason is Reason.PRECONDITION:
                 raise FileSystemError(Reason.STALE, "an object was changed meanwhile") from error
             raise
-        self._point_below(inode, old_prefix, new_prefix, copied)
+        moved = self._current_below(inode, {info.key: info.etag for info in objects})
+        self._point(moved, old_prefix, new_prefix, copied)
         record.begin_removing()
         try:
             await self._directories.stay_without(inode)
             await self._delete([info.key for info in objects])
         except FileSystemError:
             log.error("%s was copied to %s, but not all of it was removed", old_prefix, new_prefix)
-            self._point_below(inode, old_prefix, old_prefix, {info.key: info for info in objects})
+            self._point(moved, old_prefix, old_prefix, {info.key: info for info in objects})
             for known in self._table.below(inode):
                 known.checked_at_seconds = float("-inf")
             self._forget_below(inode, parent, step)
@@ -214,16 +215,27 @@ class Mover:
             "the move of %s to %s is finished: %d files were copied now", old_path, new_path, len(missing)
         )
 
-    def _point_below(
+    def _current_below(self, directory: Inode, etags: Mapping[Key, str]) -> list[Inode]:
+        """Return what is known below a directory as it was moved; the others have to be looked up again."""
+        current: list[Inode] = []
+        for inode in [directory, *self._table.below(directory)]:
+            known = inode.version or inode.info
+            if known is None or etags.get(self._table.key(inode), known.etag) == known.etag:
+                current.append(inode)
+            else:
+                inode.checked_at_seconds = float("-inf")
+        return current
+
+    def _point(
         self,
-        directory: Inode,
+        inodes: Sequence[Inode],
         old_prefix: str,
         new_prefix: str,
         there: Mapping[Key, Stored | ObjectInfo],
     ) -> None:
-        """Let everything known below a directory refer to what is there, the same at another place."""
+        """Let inodes refer to what is there, the same at another place."""
         now_seconds = self._clock.boot_seconds()
-        for inode in [directory, *self._table.below(directory)]:
+        for inode in inodes:
             key = Key(new_prefix + self._table.key(inode)[len(old_prefix) :])
             stored = there.get(key)
             if stored is None or inode.is_part:

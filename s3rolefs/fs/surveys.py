@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from s3rolefs.cache.metadata import MetadataCache
-    from s3rolefs.model import ListPage
+    from s3rolefs.model import FirstPage, ListPage
     from s3rolefs.s3.store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -145,12 +145,12 @@ class Surveys:
             self._surveys[prefix] = survey
         return listing
 
-    async def take(self, prefix: str, page: ListPage, *, began_at_seconds: float) -> None:
-        """Take in the first flat page of a directory that was asked for before anything was changed."""
-        await self._metadata.recall(page.objects, 0)
-        told = directories_of(page, prefix, "", began_at_seconds=began_at_seconds)
-        kept = self._metadata.keep_told(told, self._metadata.follow_below(prefix))
-        self._note(self._survey(prefix), page, "", kept)
+    async def take(self, first: FirstPage) -> None:
+        """Take in a page that was asked for before anything was changed."""
+        await self._metadata.recall(first.page.objects, 0)
+        told = directories_of(first.page, first.prefix, "", began_at_seconds=first.asked_at_seconds)
+        kept = self._metadata.keep_told(told, self._metadata.follow_below(first.prefix))
+        self._note(self._survey(first.prefix), first.page, "", kept)
 
     def completed(self, prefix: str, listing: Listing) -> None:
         """Let the survey that stands in a directory pass over the files that are known by now."""

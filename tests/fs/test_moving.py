@@ -387,6 +387,19 @@ async def test_after_a_move_whose_deletes_fail_the_old_place_stands_for_itself(
     assert await bucket.get("z") == b"x"
 
 
+async def test_what_somebody_else_replaced_before_its_directory_moved_is_looked_up_again(
+    mount, bucket, autojump_clock
+):
+    await bucket.put("d/f", b"longer")
+    await mount.read("d/f")
+    await bucket.put("d/f", b"new")
+    await trio.sleep(11)
+    await mount.rename("d", "e")
+    assert await mount.read("e/f") == b"new"
+    await mount.truncate("e/f", 5)
+    assert await bucket.get("e/f") == b"new\0\0"
+
+
 async def test_what_moves_is_never_at_neither_place(mount, bucket, faults, autojump_clock):
     await bucket.put("d/f", b"x")
     await bucket.put("d/g", b"y")
