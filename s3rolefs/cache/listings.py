@@ -7,6 +7,7 @@ so it tells of every directory that it passes: `directories_of` says what.
 from __future__ import annotations
 
 import enum
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,8 @@ class Listing:
     _walk_place: int = -1
     _walk_window: int = 1
     _walked_until: int = 0
+    _told_beyond: int = 0
+    _directories: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.objects) + len(self.prefixes)
@@ -105,9 +108,7 @@ class Listing:
 
         The window doubles with each step of the walk up to `largest`; a jump starts a new one.
         """
-        if not self._order:
-            self._order = list(self.objects.values())
-            self._places = {known: place for place, known in enumerate(self.objects)}
+        self._arrange()
         place = self._places.get(name)
         if place is None:
             return []
@@ -123,6 +124,37 @@ class Listing:
         following = self._order[max(self._walked_until, place + 1) : until]
         self._walked_until = max(self._walked_until, until)
         return following
+
+    def beyond(self) -> int:
+        """Return how many objects of the next directories the walk's window reaches, where it reaches more.
+
+        0: none, or not many more than when this was asked last.
+        """
+        count = self._walk_place + self._walk_window - len(self._order)
+        if count - self._told_beyond < self._walk_window // 4:
+            return 0
+        self._told_beyond = count
+        return count
+
+    def lead_in(self, count: int, before: Listing) -> list[ObjectInfo]:
+        """Return the first objects, to which a walk comes that has gone through a directory before."""
+        self._arrange()
+        self._walk_place, self._walk_window = -1, before._walk_window
+        first = self._order[self._walked_until : count]
+        self._walked_until = max(self._walked_until, min(count, len(self._order)))
+        return first
+
+    def directory_after(self, name: str) -> str | None:
+        """Return the directory that follows another one in S3's order."""
+        if len(self._directories) != len(self.prefixes):
+            self._directories = sorted(prefix + "/" for prefix in self.prefixes)
+        place = bisect_right(self._directories, name + "/")
+        return self._directories[place][:-1] if place < len(self._directories) else None
+
+    def _arrange(self) -> None:
+        if not self._order:
+            self._order = list(self.objects.values())
+            self._places = {known: place for place, known in enumerate(self.objects)}
 
 
 def directories_of(page: ListPage, prefix: str, after: str, *, began_at_seconds: float) -> dict[str, Listing]:
