@@ -42,7 +42,8 @@ class Survey:
     """Say how far the subtree at `prefix` was listed flat, and what that was good for.
 
     All keys up to `reached` were told of (None: to the end; "": nothing yet). `waiting` are listings that
-    nobody has used yet, with the uses that earn a page. `is_plain`: the directory holds mostly files.
+    nobody has used yet, with the uses that earn a page. `is_plain`: the directory holds mostly files;
+    `has_children`: what is in it was asked for, too, because what is below it is too much.
     """
 
     prefix: str
@@ -50,6 +51,7 @@ class Survey:
     credit: int = 0
     is_paid: bool = False
     is_plain: bool = False
+    has_children: bool = False
     waiting: list[tuple[Listing, int]] = field(default_factory=list)
     turn: trio.Lock = field(default_factory=trio.Lock)
 
@@ -126,6 +128,10 @@ class Surveys:
                 async with survey.turn:
                     if self._metadata.beginning(prefix) is None:
                         await self._try(self._begin(survey))
+                    is_asked_for = survey.is_plain or survey.has_children or prefix in self._refused
+                    if known() is None and not is_asked_for:
+                        survey.has_children = True
+                        await self._try(self._ask_children(prefix))
             listing = known()
         if listing is not None:
             listing.uses += 1
@@ -133,12 +139,9 @@ class Surveys:
 
     async def look(self, prefix: str) -> Listing:
         """Return what a first page tells of what may be a directory; one that is empty is none."""
-        if self._is_refused_flat(prefix):
-            return await self._ask_children(prefix, keep_empty=False)
         survey = self._surveys.get(prefix, Survey(prefix=prefix))
-        if not self._is_worth_it(survey):
-            page = await self._store.list_page(prefix, delimiter="", limit=1)
-            return directories_of(page, prefix, "", began_at_seconds=self._metadata.now_seconds())[prefix]
+        if self._is_refused_flat(prefix) or not self._is_worth_it(survey):
+            return await self._ask_children(prefix, keep_empty=False)
         async with survey.turn:
             listing = await self._ask_flat(survey, "", keep_empty=False)
         if not listing.is_empty:
@@ -225,7 +228,7 @@ class Surveys:
         ][-PAGE_KEYS:]
         if not after:
             own = kept.get(survey.prefix)
-            survey.credit = 0
+            survey.credit, survey.has_children = 0, False
             survey.is_plain = own is not None and 2 * len(own.objects) >= len(page.objects)
             if survey.prefix and survey.reached is not None and not survey.is_plain:
                 self._vain.setdefault(_above(survey.prefix), []).append(survey)
