@@ -293,9 +293,11 @@ class Directories:
         if listing is not None and listing.has_other_than(place):
             return
         try:
-            page = await self.store.list_page(prefix, limit=3)
-            if {info.key for info in page.objects} | set(page.prefixes) <= {prefix + place}:
-                await self.make_marker(directory, Key(prefix))
+            if listing is None:
+                page = await self.store.list_page(prefix, limit=3)
+                if not {info.key for info in page.objects} | set(page.prefixes) <= {prefix + place}:
+                    return
+            directory.info = await self._put_marker(Key(prefix), directory.attributes, only_new=True)
         except FileSystemError as error:
             # A role may remove files but not list, or not write markers: the removal was asked for.
             log.info("no marker was left for %s: %s", self.table.path(directory), error)

@@ -34,15 +34,20 @@ class Namespace:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def lookup(self, parent: InodeNumber, name: bytes) -> Inode:
-        """Return the inode of a name, with one more reference."""
+    async def lookup(self, parent: InodeNumber, name: bytes, *, privileged: bool = False) -> Inode:
+        """Return the inode of a name, with one more reference.
+
+        The kernel asks again for attributes that are not fresh, but not before it compares the owner's number
+        with that of who wants to remove the file or change its attributes. Who is `privileged` may do so with
+        any: when he removes files one by one, their attributes need not be known.
+        """
         directory = self._core.directory(parent)
         if name == b".":
             inode = directory
         elif name == b"..":
             inode = directory.parent or directory
         else:
-            inode = await self._core.tree.lookup(directory, name)
+            inode = await self._core.tree.lookup(directory, name, provisional=privileged)
         inode.lookups += 1
         return inode
 
@@ -130,7 +135,7 @@ class Namespace:
         """Remove a file; who has it open keeps its bytes until the last close."""
         self._core.check_writable()
         directory = self._core.directory(parent)
-        inode = await self._core.tree.lookup(directory, name)
+        inode = await self._core.tree.lookup(directory, name, provisional=True)
         if inode.is_directory:
             raise FileSystemError(Reason.IS_DIRECTORY)
         async with self._core.tree_lock.shared(inode), inode.lock:
@@ -142,7 +147,9 @@ class Namespace:
                     await self._core.directories.stay_without(inode)
                     await self._core.store.delete(self._core.table.key(inode))
             left = directory.info if inode.step == CONTENT else None
-            self._core.metadata.changed(*self._core.table.place_of(inode), left or NOTHING)
+            prefix, step = self._core.table.place_of(inode)
+            self._core.metadata.changed(prefix, step, left or NOTHING)
+            self._core.foresight.removed(prefix)
             self._core.committer.keeper.forget(inode)
             self._core.table.remove(inode)
             await self._core.committer.close_writer_if_unused(inode)

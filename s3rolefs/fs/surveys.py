@@ -85,6 +85,8 @@ class Surveys:
         self._surveys: LRUCache[str, Survey] = LRUCache(_DIRECTORIES_LIMIT)
         # By directory: when a name in it was looked up last, and surveys in it that did not end with a page.
         self._looked_up: LRUCache[str, float] = LRUCache(_DIRECTORIES_LIMIT)
+        # When several names were looked up in a directory in it.
+        self._walked: LRUCache[str, float] = LRUCache(_DIRECTORIES_LIMIT)
         self._vain: LRUCache[str, list[Survey]] = LRUCache(_DIRECTORIES_LIMIT)
         # Where a role may list with a delimiter only, and where it may not list at all.
         self._refused_flat: set[str] = set()
@@ -111,19 +113,24 @@ class Surveys:
     async def telling_of(self, prefix: str, component: str) -> Listing | None:
         """Return a listing that says what a component is; None: it has to be asked for by its name.
 
-        The first name of a directory is asked for alone; who looks up a second one will go on doing so.
+        The first name of a directory is asked for alone; who looks up a second one will go on doing so, there
+        and in the directories beside it.
         """
 
         def known() -> Listing | None:
             return self._metadata.telling_of(prefix, component)
 
         now_seconds = self._metadata.now_seconds()
-        is_first = now_seconds - self._looked_up.get(prefix, float("-inf")) >= self._ttl_seconds
+        above = _above(prefix)
+        is_first = not self._is_recent(self._looked_up, prefix)
+        if not is_first and prefix:
+            self._walked[above] = now_seconds
         self._looked_up[prefix] = now_seconds
         listing = known()
         if listing is None:
             went_on = await self._go_on_to(prefix, lambda: known() is not None)
-            if not (went_on or is_first or prefix in self._refused):
+            is_alone = is_first and not (prefix and self._is_recent(self._walked, above))
+            if not (went_on or is_alone or prefix in self._refused):
                 survey = self._survey(prefix)
                 async with survey.turn:
                     if self._metadata.beginning(prefix) is None:
@@ -255,6 +262,9 @@ class Surveys:
         vain = [other for other in self._vain.get(above, ()) if not other.has_paid()][-_VAIN_LIMIT:]
         self._vain[above] = vain
         return len(vain) < _VAIN_LIMIT
+
+    def _is_recent(self, times: LRUCache[str, float], prefix: str) -> bool:
+        return self._metadata.now_seconds() - times.get(prefix, float("-inf")) < self._ttl_seconds
 
     def _is_refused_flat(self, prefix: str) -> bool:
         return any(prefix.startswith(refused) for refused in self._refused_flat)

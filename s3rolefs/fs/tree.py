@@ -58,9 +58,13 @@ class Tree:
         age_seconds = self._clock.boot_seconds() - inode.checked_at_seconds
         return max(0.0, self._files.metadata_ttl_seconds - age_seconds)
 
-    async def lookup(self, parent: Inode, name: bytes) -> Inode:
-        """Return the inode of a name; NOT_FOUND, NAME_TOO_LONG."""
-        return await self._find(parent, *names.read(names.decoded(name)))
+    async def lookup(self, parent: Inode, name: bytes, *, provisional: bool = False) -> Inode:
+        """Return the inode of a name; NOT_FOUND, NAME_TOO_LONG.
+
+        `provisional`: that of a file which is about to be removed may have other attributes than its own; it
+        is not fresh, and who asks for them gets its own.
+        """
+        return await self._find(parent, *names.read(names.decoded(name)), provisional=provisional)
 
     def known(self, parent: Inode, name: bytes) -> Inode | None:
         """Return what a name stands for if that needs no request."""
@@ -78,7 +82,7 @@ class Tree:
                 return None
         return inode if inode is not None and self.is_fresh(inode) else None
 
-    async def _find(self, parent: Inode, form: Form, text: str) -> Inode:
+    async def _find(self, parent: Inode, form: Form, text: str, *, provisional: bool = False) -> Inode:
         if form is Form.PART:
             return await self._part(parent, Step(Kind.PART, text))
         directory, file = Step(Kind.DIRECTORY, text), Step(Kind.OBJECT, text)
@@ -94,7 +98,7 @@ class Tree:
             began_at_seconds = self._clock.boot_seconds()
             prefix, component = self._table.place(parent, file)
             changes = self._metadata.follow(prefix)
-            found = await self._finder.resolve(prefix, component, form)
+            found = await self._finder.resolve(prefix, component, form, provisional=provisional)
             if (
                 changes.get(component) is not None
                 or changes.get(component + "/") is not None
@@ -113,7 +117,7 @@ class Tree:
                     file,
                     found.listed is not None,
                     found.listed,
-                    began_at_seconds,
+                    float("-inf") if found.provisional else began_at_seconds,
                     beside=own,
                 )
                 # Made as one beside a directory, it leaves the plain name to that.

@@ -55,7 +55,8 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         try:
-            return self._entry(await self._names.lookup(InodeNumber(parent_inode), name))
+            parent = InodeNumber(parent_inode)
+            return self._entry(await self._names.lookup(parent, name, privileged=ctx.uid == 0))
         except FileSystemError as error:
             if error.reason is not Reason.NOT_FOUND or self._negative_seconds <= 0:
                 raise

@@ -151,7 +151,8 @@ async def test_several_workers_in_one_tree_share_its_pages(listing_only, bucket,
     async with trio.open_nursery() as nursery:
         for worker in range(4):
             nursery.start_soon(work, keys[worker * 100 : worker * 100 + 100])
-    assert memory.counts["list_page"] < 40
+    # At the places where they begin the four may each have a directory listed, or ask by name.
+    assert memory.counts["list_page"] + memory.counts["head"] < 40
 
 
 async def test_a_page_that_was_asked_for_at_mount_answers_the_first_walk(memory, bucket, tmp_path):

@@ -135,9 +135,15 @@ def test_small_files_are_read_back_without_a_request(counted, relay):
     assert relay.counts == {}
 
 
-def test_an_append_to_a_large_file_moves_only_the_end(counted, relay, radosgw_s3, bucket):
-    large = os.urandom(32 << 20)
-    radosgw_s3.put_object(Bucket=bucket, Key="large", Body=large)
+@pytest.fixture
+def large(radosgw_s3, bucket):
+    """Fill the bucket with one large object; return its bytes."""
+    content = os.urandom(32 << 20)
+    radosgw_s3.put_object(Bucket=bucket, Key="large", Body=content)
+    return content
+
+
+def test_an_append_to_a_large_file_moves_only_the_end(large, counted, relay, radosgw_s3, bucket):
     shell(counted, "printf end >> large")
     assert relay.counts["UPLOAD_PART_COPY"] == 1
     assert relay.counts["UPLOAD_PART"] == 1
