@@ -22,7 +22,7 @@ from bench.measuring import Laboratory
 from bench.programs import OURS, Program, programs
 from bench.results import Row
 from bench.server import Server
-from bench.workloads import WORKLOADS, Workload
+from bench.workloads import WORKLOADS, Workload, grouped
 
 _BY_NAME = {workload.name: workload for workload in WORKLOADS}
 _console = Console(width=200, highlight=False)
@@ -83,21 +83,23 @@ def main(
         datasets.put_local(folder / "local")
         with Server(folder, tls=tls) as server:
             laboratory = Laboratory(server, folder, here)
-            for workload in chosen:
+            for group in grouped(chosen):
+                members = {row.name: row for chain in group for row in chain}
                 for latency in latencies:
                     if time.monotonic() > deadline:
-                        _console.print(
-                            f"not begun, the {minutes:g} minutes are over: {workload.name} {latency} ms"
-                        )
+                        names = ", ".join(members)
+                        _console.print(f"not begun, the {minutes:g} minutes are over: {names} {latency} ms")
                         continue
-                    stacks = profile / f"{workload.name}-{latency}ms.txt" if profile else None
-                    cells = laboratory.measure(workload, latency, 1 if profile else runs, stacks)
-                    rows.append(Row(workload=workload, latency_ms=latency, tls=tls, cells=cells))
-                    _console.print(_line(rows[-1]))
-                    if not profile:
-                        record.remember(results, rows[-1])
-                    if stacks and stacks.exists():
-                        _console.print(profiling.summary(stacks), markup=False)
+                    stacks = {n: profile / f"{n}-{latency}ms.txt" for n in members} if profile else {}
+                    found = laboratory.measure(group, latency, 1 if profile else runs, stacks)
+                    for row_name, cells in found.items():
+                        row = Row(workload=members[row_name], latency_ms=latency, tls=tls, cells=cells)
+                        rows.append(row)
+                        _console.print(_line(row))
+                        if not profile:
+                            record.remember(results, row)
+                    for path in filter(Path.exists, stacks.values()):
+                        _console.print(path.name, profiling.summary(path), sep="\n", markup=False)
     if profile:
         return
     for title, head, lines in report.tables(rows):
@@ -109,9 +111,17 @@ def main(
         _console.print(sentence, markup=False)
     _console.print(report.score(rows))
     if document is not None:
-        known = record.recall(results, tls=tls)
-        drawn = pictures.draw(known, document.parent / "performance")
-        report.write(document, _about(here, known), known, drawn)
+        _write(document, results, here)
+
+
+def _write(document: Path, results: Path, here: tuple[Program, ...]) -> None:
+    """Write all that is known, over http and over https, into the document."""
+    sections = []
+    for tls in (False, True):
+        if known := record.recall(results, tls=tls):
+            drawn = pictures.draw(known, document.parent / "performance", "-https" if tls else "")
+            sections.append(report.section(_about(here, known), known, drawn, document.parent))
+    report.write(document, sections)
 
 
 def _line(row: Row) -> str:
@@ -131,9 +141,9 @@ def _about(here: tuple[Program, ...], rows: list[Row]) -> str:
     count = max(len(row.cells[OURS].runs) for row in rows)
     versions = ", ".join(f"{program.name} {program.version()}" for program in here)
     return (
-        f"Medians of {count} paired runs over {'https' if rows[0].tls else 'http'}, {os.cpu_count()} cores, "
-        f"Linux {platform.release()}, radosgw on loopback: {versions}. In brackets the lowest and highest "
-        "pair; ¹ not every time, as it took more than three times as long as the best peer."
+        f"Medians of {count} paired runs, {os.cpu_count()} cores, Linux {platform.release()}, radosgw on "
+        f"loopback: {versions}. In brackets the lowest and highest pair; ¹ not every time, as it took more "
+        "than twice as long as the best peer; > stopped, as more could not change how our goal stands."
     )
 
 

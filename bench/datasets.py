@@ -75,15 +75,33 @@ def _put_all(s3: Any, objects: Iterable[tuple[str, bytes]]) -> None:
             pass
 
 
-def _large(prefix: str, names: tuple[str, ...], mib: int) -> Dataset:
+def _large(prefix: str, names: tuple[str, ...], mib: int, *, stays: bool = False) -> Dataset:
+    """Return a dataset of large objects; the file that was put `stays` in the local folder, or goes."""
+
     def put(s3: Any, folder: Path) -> None:
-        path = folder / "upload"
+        (folder / prefix).mkdir(exist_ok=True)
         for name in names:
+            path = folder / prefix / name
             with path.open("wb") as file:
                 for number in range(mib):
                     file.write(number.to_bytes(8, "big") + _NOISE[8:])
             s3.upload_file(str(path), BUCKET, prefix + name, Config=TRANSFER)
-            path.unlink()
+            if not stays:
+                path.unlink()
+
+    return Dataset(prefix=prefix, put=put)
+
+
+def _copied(prefix: str, name: str, mib: int) -> Dataset:
+    """Return a dataset of one large object, which the server copies from another that stays."""
+    original = _large(f"original-{prefix}", (name,), mib)
+
+    def put(s3: Any, folder: Path) -> None:
+        if not sizes(s3, original.prefix):
+            original.put(s3, folder)
+        s3.copy_object(
+            Bucket=BUCKET, Key=prefix + name, CopySource={"Bucket": BUCKET, "Key": original.prefix + name}
+        )
 
     return Dataset(prefix=prefix, put=put)
 
@@ -130,13 +148,13 @@ def _put_clone(s3: Any, folder: Path) -> None:
     subprocess.run(["rm", "-r", str(clone)], check=True, timeout=60)
 
 
-LARGE = _large("large/", ("read.bin",), 1024)
+LARGE = _large("large/", ("read.bin",), 1024, stays=True)
 QUARTERS = _large("quarters/", tuple(f"{number}.bin" for number in range(4)), 256)
 THOUSAND = _many("thousand/", [f"f{number:04}" for number in range(1000)])
 WIDE = _many("wide/", [f"d{number // 20:02}/f{number % 20:02}" for number in range(1000)], 1000)
 CLONE = Dataset(prefix="clone/", put=_put_clone)
 GONE = _many("gone/", [f"f{number:04}" for number in range(200)])
 MOVED = _many("moved/", [f"before/f{number:04}" for number in range(200)])
-BIG = _large("big/", ("before.bin",), 512)
-LOG = _large("log/", ("log.bin",), 256)
+BIG = _copied("big/", "before.bin", 512)
+LOG = _copied("log/", "log.bin", 256)
 EMPTY = _many("new/", [""], 0)

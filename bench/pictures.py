@@ -18,12 +18,12 @@ _TITLES = {"seconds": "time", "cpu": "CPU seconds", "price": "price of requests"
 _COLOURS = {True: "#2a7f4f", False: "#b3402a", None: "#8a8a8a"}
 
 
-def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Write an SVG for time and one for the price of requests; return their paths."""
+def draw(rows: Sequence[Row], folder: Path, suffix: str) -> list[Path]:
+    """Write an SVG for time and one for the price of requests, with a suffix; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     # The same figures give the same file.
     mpl.rcParams.update({"svg.hashsalt": "s3rolefs", "svg.fonttype": "none", "font.size": 8})
-    return [_draw(rows, measure, folder / f"{measure}.svg") for measure in ("seconds", "price")]
+    return [_draw(rows, measure, folder / f"{measure}{suffix}.svg") for measure in ("seconds", "price")]
 
 
 def _draw(rows: Sequence[Row], measure: str, path: Path) -> Path:

@@ -22,11 +22,15 @@ _LINES = 25
 
 
 @contextlib.contextmanager
-def recorded(pid: int, path: Path) -> Iterator[None]:
+def recorded(pid: int, path: Path | None) -> Iterator[None]:
     """Sample which thread of a process holds the interpreter; write stacks with counts, for flame graphs.
 
-    The process is not stopped for it: that makes one of forty threads several times slower.
+    The process is not stopped for it: that makes one of forty threads several times slower. Without a path
+    nothing is sampled.
     """
+    if path is None:
+        yield
+        return
     program = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or "py-spy"
     path.parent.mkdir(parents=True, exist_ok=True)
     sampling = [program, "record", "--pid", str(pid), "--rate", str(_RATE), "--format", "raw"]

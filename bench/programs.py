@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,9 +15,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from bench.server import BUCKET, Server
+from bench.server import BUCKET
 from s3rolefs.mounting import mounttable
 
 if TYPE_CHECKING:
@@ -32,14 +33,34 @@ class Failure(Exception):
     """Say why a program did not do what was asked, or not in time."""
 
 
+class Stopped(Failure):
+    """Say that a program was stopped, as it needed longer than `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"> {seconds:.1f} s")
+        self.seconds = seconds
+
+
+class Service(Protocol):
+    """Say what a program must know of who answers it."""
+
+    access_key: str
+    secret_key: str
+    ca_bundle: Path | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errand:
-    """Say what is to be mounted where; `scratch` outlives the mount, and takes caches."""
+    """Say what is to be mounted where; `scratch` outlives the mount, and takes caches.
 
-    server: Server
+    `local` is the folder of local files, for programs that show one.
+    """
+
+    server: Service
     url: str
     directory: Path
     scratch: Path
+    local: Path
     options: str = ""
 
     def joined(self, *options: str) -> str:
@@ -49,11 +70,10 @@ class Errand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """Describe a program that mounts buckets; `durable`: when its close returns, S3 has the data."""
+    """Describe a program that mounts buckets, or for comparison a folder."""
 
     name: str
     binary: str
-    durable: bool
     command: Callable[[str, Errand], list[str]]
 
     def version(self) -> str:
@@ -72,14 +92,25 @@ class Mounted:
     pid: int
 
     def cpu_seconds(self) -> float:
-        """Return user and system time of the process and its children (proc(5), stat fields 14 to 17)."""
-        ticks = 0
+        """Return user and system time of the processes and their children (proc(5), stat fields 14 to 17)."""
+        return sum(sum(map(int, fields[11:15])) for _, fields in self._processes()) / _CLOCK_TICKS
+
+    def peak_rss_bytes(self) -> int:
+        """Return the most that was resident at once, of all processes together (proc(5), VmHWM)."""
+        kib = 0
+        for folder, _ in self._processes():
+            with contextlib.suppress(OSError):
+                peak = re.search(r"^VmHWM:\s+(\d+) kB", (folder / "status").read_text(), re.MULTILINE)
+                kib += int(peak[1]) if peak else 0
+        return kib * 1024
+
+    def _processes(self) -> Iterator[tuple[Path, list[str]]]:
+        """Yield the folder and the stat of each process of the session, without its name."""
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 fields = path.read_text().rpartition(")")[2].split()
                 if int(fields[3]) == self.pid:
-                    ticks += sum(map(int, fields[11:15]))
-        return ticks / _CLOCK_TICKS
+                    yield path.parent, fields
 
 
 def _ours(binary: str, errand: Errand) -> list[str]:
@@ -122,24 +153,29 @@ def _mountpoint(binary: str, errand: Errand) -> list[str]:
     return [binary, BUCKET, str(errand.directory), "-f", *service, "--allow-delete", "--allow-overwrite"]
 
 
+def _bindfs(binary: str, errand: Errand) -> list[str]:
+    return [binary, "-f", str(errand.local), str(errand.directory)]
+
+
 _KNOWN = (
-    ("s3fs", True, _s3fs),
-    ("rclone", False, _rclone),
-    ("goofys", True, _goofys),
-    ("geesefs", False, _goofys),
-    ("mount-s3", True, _mountpoint),
+    ("goofys", _goofys),
+    ("geesefs", _goofys),
+    ("mount-s3", _mountpoint),
+    ("s3fs", _s3fs),
+    ("rclone", _rclone),
+    ("bindfs", _bindfs),
 )
 
 
 def programs() -> tuple[Program, ...]:
     """Return the programs found on this machine, ours first."""
     scripts = Path(sys.executable).parent
-    found = [Program(name=OURS, binary=str(scripts / OURS), durable=True, command=_ours)]
-    for name, durable, command in _KNOWN:
+    found = [Program(name=OURS, binary=str(scripts / OURS), command=_ours)]
+    for name, command in _KNOWN:
         given = os.environ.get(f"PEER_{name.upper().replace('-', '_')}")
         binary = given or shutil.which(name) or shutil.which(name, path=str(scripts))
         if binary:
-            found.append(Program(name=name, binary=binary, durable=durable, command=command))
+            found.append(Program(name=name, binary=binary, command=command))
     return tuple(found)
 
 

@@ -5,6 +5,7 @@ Rows are compared within themselves only: one that is measured later may take th
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -28,16 +29,20 @@ def remember(path: Path, row: Row) -> None:
 
 
 def recall(path: Path, *, tls: bool) -> list[Row]:
-    """Return all rows of one protocol, in the order of `WORKLOADS` and by latency."""
+    """Return all rows of one protocol, in the order of `WORKLOADS` and by latency.
+
+    What is not as this version writes it is left out, rather than lose what was measured just now.
+    """
     known = _read(path)
     by_name = {workload.name: workload for workload in WORKLOADS}
     rows = []
     for key, cells in known.items():
         name, _, line = key.partition("@")
         if name in by_name and line.endswith("s") == tls:
-            found = {program: _cell(cell) for program, cell in cells.items()}
             latency_ms = int(line.rstrip("s"))
-            rows.append(Row(workload=by_name[name], latency_ms=latency_ms, tls=tls, cells=found))
+            with contextlib.suppress(TypeError, KeyError):
+                found = {program: _cell(cell) for program, cell in cells.items()}
+                rows.append(Row(workload=by_name[name], latency_ms=latency_ms, tls=tls, cells=found))
     return sorted(rows, key=lambda row: (WORKLOADS.index(row.workload), row.latency_ms))
 
 
@@ -48,4 +53,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _cell(known: dict[str, Any]) -> Cell:
     runs = [Run(**{**run, "asked": Asked(**run["asked"])}) for run in known["runs"]]
-    return Cell(runs=runs, failure=known["failure"])
+    return Cell(**{**known, "runs": runs})

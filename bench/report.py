@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from bench.measuring import NOT_MEASURED
 from bench.programs import OURS
 from bench.results import Row, Verdict, price_of
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from bench.measuring import Cell
 
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 _WORDS = {True: "reached", False: "**not reached**", None: "nobody here"}
 
 
@@ -29,6 +29,11 @@ def tables(rows: Sequence[Row]) -> Iterator[tuple[str, list[str], list[list[str]
             ["workload", *programs, f"{OURS} / best", "goal", ""],
             [_time_line(row, programs) for row in chosen],
         )
+    yield (
+        "Peak of resident MiB of the mount's processes",
+        ["workload", "ms", *programs],
+        [_memory_line(row, programs) for row in rows],
+    )
     with_gib = [row for row in rows if row.workload.gib is not None]
     if with_gib:
         yield (
@@ -47,7 +52,7 @@ def failures(rows: Iterable[Row]) -> Iterator[str]:
     """Return a sentence for each cell that failed."""
     for row in rows:
         for program, cell in row.cells.items():
-            if cell.failure and not cell.failure.startswith(">"):
+            if cell.failure not in ("", NOT_MEASURED) and cell.stopped_seconds is None:
                 yield f"{program}, {row.workload.title}, {row.latency_ms} ms: {cell.failure}"
 
 
@@ -60,19 +65,30 @@ def score(rows: Iterable[Row]) -> str:
     )
 
 
-def write(path: Path, about: str, rows: Sequence[Row], pictures: Iterable[Path]) -> None:
-    """Replace what stands between the marks of the file."""
-    parts = [about, score(rows)]
-    parts += [f"![{picture.stem}]({picture.relative_to(path.parent)})" for picture in pictures]
+def section(about: str, rows: Sequence[Row], pictures: Iterable[Path], folder: Path) -> str:
+    """Return what the document in a folder says of the rows of one protocol."""
+    parts = [f"## Over {'https' if rows[0].tls else 'http'}", about, score(rows)]
+    parts += [f"![{picture.stem}]({picture.relative_to(folder)})" for picture in pictures]
     for title, head, lines in tables(rows):
-        table = [head, ["---"] * len(head), *lines]
-        parts.append(f"### {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in table))
+        parts.append(f"### {title}\n\n{markdown(head, lines)}")
     if failed := [f"* {sentence}" for sentence in failures(rows)]:
         parts.append("### Failed\n\n" + "\n".join(failed))
-    text = path.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{after}")
+    return "\n\n".join(parts)
+
+
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
+
+
+def write(path: Path, parts: Iterable[str], name: str = "bench") -> None:
+    """Replace what stands between the marks of that name in the file; raises ValueError without them."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, opened, rest = path.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (opened and closed):
+        raise ValueError(f"{path} has no {begin} before an {end}")
+    path.write_text(f"{before}{begin}\n" + "\n\n".join(parts) + f"\n{end}{after}")
 
 
 def _time_line(row: Row, programs: Iterable[str]) -> list[str]:
@@ -100,6 +116,12 @@ def _cpu_line(row: Row, programs: Iterable[str]) -> list[str]:
     ]
 
 
+def _memory_line(row: Row, programs: Iterable[str]) -> list[str]:
+    peaks = [row.median(program, lambda run: run.peak_rss_bytes) for program in programs]
+    shown = ["–" if peak is None else f"{peak / 2**20:.0f}" for peak in peaks]
+    return [row.workload.title, str(row.latency_ms), *shown]
+
+
 def _price_line(row: Row, programs: Iterable[str]) -> list[str]:
     prices = [row.median(program, price_of) for program in programs]
     verdict = next((v for v in row.verdicts() if v.measure == "price"), None)
@@ -116,8 +138,10 @@ def _seconds(row: Row, program: str) -> str:
     cell = row.cells.get(program)
     if cell is None:
         return ""
+    if cell.failure == NOT_MEASURED:
+        return "–"
     if cell.failure:
-        return cell.failure if cell.failure.startswith(">") else "failed"
+        return cell.failure if cell.stopped_seconds is not None else "failed"
     return f"{row.seconds(program):.2f}" + ("" if len(cell.runs) == len(row.cells[OURS].runs) else "¹")
 
 
@@ -127,7 +151,7 @@ def _ratio(verdict: Verdict) -> str:
     if math.isinf(verdict.ratio):
         return "failed"
     spread = "" if verdict.low == verdict.high else f" ({verdict.low:.2f}–{verdict.high:.2f})"
-    return f"{verdict.ratio:.2f}{spread}"
+    return f"{'< ' if verdict.at_most else ''}{verdict.ratio:.2f}{spread}"
 
 
 def _kinds(cell: Cell) -> str:

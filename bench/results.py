@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.measuring import LIMIT_SECONDS, Cell
+from bench.measuring import COMPARABLE, Cell
 from bench.programs import OURS
 
 if TYPE_CHECKING:
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 
 TLS_ALLOWANCE = 0.1
 PRICE_LIMIT = 1.1
-# Requests are compared with peers that are not slower than this, in our own times.
-_COMPARABLE = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Tell how a goal stands: our ratio to the best peer, between the lowest and highest pair.
 
-    `ratio` is None where no peer of the goal took part, infinite where ours failed.
+    `ratio` is None where no peer of the goal took part, infinite where ours failed, and `at_most` so much
+    where the best peer was stopped.
     """
 
     measure: str
@@ -35,6 +34,7 @@ class Verdict:
     ratio: float | None = None
     low: float = 0.0
     high: float = 0.0
+    at_most: bool = False
 
     @property
     def reached(self) -> bool | None:
@@ -52,11 +52,11 @@ class Row:
     cells: Mapping[str, Cell]
 
     def seconds(self, program: str) -> float | None:
-        """Return the median; for a program that was stopped the limit, for others that failed None."""
+        """Return the median; for a program that was stopped, when that was, for others that failed None."""
         cell = self.cells.get(program)
-        if cell is None or (cell.failure and not cell.failure.startswith(">")):
+        if cell is None:
             return None
-        return LIMIT_SECONDS if cell.failure else statistics.median(run.seconds for run in cell.runs)
+        return cell.stopped_seconds if cell.failure else statistics.median(run.seconds for run in cell.runs)
 
     def median(self, program: str, value: Callable[[Run], float]) -> float | None:
         """Return the median of something over the runs; None where there is none, or one failed."""
@@ -100,12 +100,11 @@ class Row:
             return verdict
         best = min(present, key=lambda program: present[program])
         # Run by run: the machine's speed drifts between them, less so within one.
-        pairs = zip(self.cells[OURS].runs, self.cells[best].runs, strict=False)
+        stopped = bool(self.cells[best].failure)
+        pairs = zip(self.cells[OURS].runs, [] if stopped else self.cells[best].runs, strict=False)
         ratios = [value(run) / max(value(peer), 0.01) for run, peer in pairs] or [ours / present[best]]
-        ratio = statistics.median(ratios)
-        return Verdict(
-            measure=measure, limit=limit, best=best, ratio=ratio, low=min(ratios), high=max(ratios)
-        )
+        ratio, low, high = statistics.median(ratios), min(ratios), max(ratios)
+        return replace(verdict, best=best, ratio=ratio, low=low, high=high, at_most=stopped)
 
     def _price(self) -> Verdict:
         verdict = Verdict(measure="price", limit=PRICE_LIMIT)
@@ -115,7 +114,7 @@ class Row:
         prices = {
             program: self.median(program, price_of)
             for program in self.cells
-            if program != OURS and (self.seconds(program) or LIMIT_SECONDS) <= _COMPARABLE * seconds
+            if program != OURS and (self.seconds(program) or math.inf) <= COMPARABLE * seconds
         }
         present = {program: price for program, price in prices.items() if price is not None}
         if not present:

@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import boto3
@@ -39,6 +40,7 @@ _KINDS = {
     "multi_object_delete": "DELETE_MANY",
 }
 _ANSWER_SECONDS = 20
+_QUIET_SECONDS = 0.2
 # One thread and small parts: what prepares a row must not crowd out what was asked for before.
 TRANSFER = TransferConfig(multipart_chunksize=64 << 20, max_concurrency=2)
 
@@ -55,6 +57,30 @@ class Asked:
     def price(self) -> int:
         """Return what AWS would ask for, in GETs."""
         return sum(_PRICES.get(kind, _PRICE_OF_OTHERS) * count for kind, count in self.kinds.items())
+
+
+class Lines:
+    """Run the lines to a server on loopback, one for each latency, until `cleanup` ends them."""
+
+    def __init__(self, cleanup: ExitStack) -> None:
+        self._cleanup = cleanup
+        self._ports: dict[int, int] = {}
+
+    def url(self, address: str, latency_ms: int) -> str:
+        """Return the address of a server as it is for somebody at that distance."""
+        if latency_ms == 0:
+            return address
+        head, _, port = address.rpartition(":")
+        if latency_ms not in self._ports:
+            line = [sys.executable, "-m", "bench.line", port, str(latency_ms)]
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *line], stdout=subprocess.PIPE, text=True
+            )
+            self._cleanup.callback(process.wait, 10)
+            self._cleanup.callback(process.kill)
+            assert process.stdout
+            self._ports[latency_ms] = int(process.stdout.readline())
+        return f"{head}:{self._ports[latency_ms]}"
 
 
 class Server:
@@ -74,8 +100,8 @@ class Server:
             "rgw enable gc threads = false",
         )
         self._gateway = RadosGateway(tls=tls, size_bytes=MEMORY_BYTES, settings="\n".join(settings))
-        self._lines: dict[int, int] = {}
         self._cleanup = ExitStack()
+        self._lines = Lines(self._cleanup)
 
     def __enter__(self) -> Self:
         self._cleanup.enter_context(self._gateway)
@@ -87,7 +113,7 @@ class Server:
     def __exit__(self, *_exception: object) -> None:
         self._cleanup.close()
 
-    @property
+    @cached_property
     def s3(self) -> Any:
         """Return a boto3 client that goes to the server directly."""
         return boto3.client(
@@ -105,27 +131,7 @@ class Server:
 
     def url(self, latency_ms: int) -> str:
         """Return the address at the end of a line with this round trip; for 0 the server itself."""
-        address = self._gateway.endpoint_url
-        if latency_ms == 0:
-            return address
-        head, _, port = address.rpartition(":")
-        if latency_ms not in self._lines:
-            command = [
-                "setpriv",
-                "--pdeathsig",
-                "KILL",
-                sys.executable,
-                "-m",
-                "bench.line",
-                port,
-                str(latency_ms),
-            ]
-            line = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            self._cleanup.callback(line.wait, 10)
-            self._cleanup.callback(line.kill)
-            assert line.stdout
-            self._lines[latency_ms] = int(line.stdout.readline())
-        return f"{head}:{self._lines[latency_ms]}"
+        return self._lines.url(self._gateway.endpoint_url, latency_ms)
 
     def free(self) -> None:
         """Free the memory of what was deleted."""
@@ -143,6 +149,15 @@ class Server:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"radosgw does not log its operations in {self._log}")
             time.sleep(0.02)
+
+    def quiet(self) -> int:
+        """Return a place in the log once nobody has asked for anything for a while."""
+        mark = self.mark()
+        while True:
+            time.sleep(_QUIET_SECONDS)
+            begin, mark = mark, self.mark()
+            if not self.asked(begin, mark).kinds:
+                return mark
 
     def asked(self, begin: int, end: int) -> Asked:
         """Return what was asked between two marks, without the marks themselves."""

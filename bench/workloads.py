@@ -13,10 +13,13 @@ from bench import datasets
 from bench.datasets import MIB, SMALL_BYTES, Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 Measure = Literal["seconds", "cpu"]
+# Those whose close means that S3 has the data, those that only promise it, and one that shows a folder.
 DURABLE = frozenset({"s3fs", "goofys", "mount-s3"})
+LATE = frozenset({"rclone", "geesefs"})
+PASS_THROUGH = frozenset({"bindfs"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +30,23 @@ class Goal:
     peers: frozenset[str] | None = None
     measure: Measure = "seconds"
 
+    def counts(self, program: str) -> bool:
+        """Return whether a program is one that we are compared with."""
+        return self.peers is None or program in self.peers
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """Describe one row.
 
     `command` is for sh, runs in the mounted directory and fails when what it sees is wrong; $LOCAL is the
-    folder that `put_local` filled, $BENCH this package. `first` runs before it, untimed, on the same
-    mount, or with `remount` on one before with the same caches. With `writes` the data is put anew for
-    each run, only programs whose close means S3 take part, and `check` looks at the bucket afterwards: a
-    program that lost data is not fast. `options` are ours alone, `gib` what CPU seconds are divided by.
+    folder that `put_local` filled, $BENCH this package. Of the peers only `peers` take part. `first` runs
+    before it, untimed, on the same mount, or with `remount` on one before with the same caches; with
+    `keeps_pages` what the kernel has in its page cache stays there between the two. `after` names the row
+    on whose mount, when that has been timed, this one is; `like` one that differs in our `options` only,
+    with which it shares the peers' runs. With `writes` the data is put anew for each run,
+    and `check` looks at the bucket afterwards: a program that lost data is not fast. What may come `late`
+    has time for it until some time after a further mount. `gib` is what CPU seconds are divided by.
     """
 
     name: str
@@ -44,13 +54,21 @@ class Workload:
     data: Dataset
     command: str
     goals: tuple[Goal, ...]
+    peers: frozenset[str] = DURABLE | LATE
     first: str = ""
     remount: bool = False
+    keeps_pages: bool = False
+    after: str = ""
+    like: str = ""
     writes: bool = False
+    late: bool = False
     check: Callable[[Any], bool] = field(default=lambda _s3: True)
     options: str = ""
     gib: float | None = None
     counts_price: bool = True
+
+
+Chain = list[Workload]
 
 
 def _time(near: float, far: float, peers: frozenset[str] | None = None) -> tuple[Goal, ...]:
@@ -67,6 +85,10 @@ def _holds(prefix: str, count: int, size_bytes: int) -> Callable[[Any], bool]:
     return lambda s3: list(datasets.sizes(s3, prefix).values()) == [size_bytes] * count
 
 
+_READ = "dd if=large/read.bin of=/dev/null bs=1M status=none"
+# Without the second and third time, what the busy disk refused would be left to the row itself.
+_PASSED = "dd if=large/read.bin iflag=nocache count=0 status=none"
+_READ_INTO_CACHE = f"for round in 1 2 3; do {_READ} && {_PASSED} || exit 1; done"
 _FOUR = "seq 0 3 | xargs -P 4 -I{} dd if=quarters/{}.bin of=/dev/null bs=1M status=none"
 _RANDOM = 'python3 -S "$BENCH/randomreads.py" large/read.bin 500'
 _LS = "test $(ls -l thousand | wc -l) = 1001"
@@ -88,7 +110,7 @@ WORKLOADS = (
         name="read",
         title="read 1 GiB, cold",
         data=datasets.LARGE,
-        command="dd if=large/read.bin of=/dev/null bs=1M status=none",
+        command=_READ,
         goals=_time(0.9, 0.8) + _cpu(0.75),
         gib=1,
     ),
@@ -106,6 +128,33 @@ WORKLOADS = (
         data=datasets.LARGE,
         command=f"{_RANDOM} 16",
         goals=_time(0.9, 1.0),
+        counts_price=False,
+    ),
+    Workload(
+        name="disk-cache",
+        title="1 GiB from the disk cache after a remount",
+        data=datasets.LARGE,
+        command=_READ,
+        peers=PASS_THROUGH,
+        first=_READ_INTO_CACHE,
+        remount=True,
+        keeps_pages=True,
+        goals=_time(1.11, 1.11, PASS_THROUGH),
+        options="cache_size=4G",
+        gib=1,
+        counts_price=False,
+    ),
+    Workload(
+        name="disk-cache-dropped",
+        title="… with the page cache dropped",
+        data=datasets.LARGE,
+        command=_READ,
+        peers=PASS_THROUGH,
+        first=_READ_INTO_CACHE,
+        remount=True,
+        goals=_time(1.11, 1.11, PASS_THROUGH),
+        options="cache_size=4G",
+        gib=1,
         counts_price=False,
     ),
     Workload(
@@ -129,6 +178,7 @@ WORKLOADS = (
         title="ls -l of 1,000, never seen",
         data=datasets.THOUSAND,
         command=_LS,
+        like="ls-listing",
         goals=_time(0.7, 0.5, _S3FS),
     ),
     Workload(
@@ -197,7 +247,7 @@ WORKLOADS = (
         title="… again, warm",
         data=datasets.THOUSAND,
         command=_CAT,
-        first=_CAT,
+        after="cat",
         goals=_time(0.5, 0.5),
     ),
     Workload(
@@ -212,7 +262,7 @@ WORKLOADS = (
         title="… again, warm",
         data=datasets.THOUSAND,
         command=_GREP,
-        first=_GREP,
+        after="grep",
         goals=_time(0.5, 0.5),
     ),
     Workload(
@@ -227,7 +277,7 @@ WORKLOADS = (
         title="… again, warm",
         data=datasets.THOUSAND,
         command=_WORKERS,
-        first=f"({_WORKERS})",
+        after="workers",
         goals=_time(0.5, 0.5),
     ),
     Workload(
@@ -237,7 +287,20 @@ WORKLOADS = (
         command='cp -r "$LOCAL/small" new/small',
         check=_holds("new/small/", 200, SMALL_BYTES),
         goals=_time(0.6, 0.35, DURABLE),
+        peers=DURABLE,
         writes=True,
+    ),
+    Workload(
+        name="cp-writeback",
+        title="cp of 200 small files, `writeback`",
+        data=datasets.EMPTY,
+        command='cp -r "$LOCAL/small" new/small',
+        check=_holds("new/small/", 200, SMALL_BYTES),
+        goals=_time(0.7, 1.0, LATE),
+        peers=LATE,
+        writes=True,
+        late=True,
+        options="writeback",
     ),
     Workload(
         name="tar",
@@ -246,7 +309,20 @@ WORKLOADS = (
         command='tar -xf "$LOCAL/tree.tar" -C new',
         check=_holds("new/tree/", 500, SMALL_BYTES),
         goals=_time(0.6, 0.55, DURABLE),
+        peers=DURABLE,
         writes=True,
+    ),
+    Workload(
+        name="tar-writeback",
+        title="tar x of 500, `writeback`",
+        data=datasets.EMPTY,
+        command='tar -xf "$LOCAL/tree.tar" -C new',
+        check=_holds("new/tree/", 500, SMALL_BYTES),
+        goals=_time(1.0, 1.0, LATE),
+        peers=LATE,
+        writes=True,
+        late=True,
+        options="writeback",
     ),
     Workload(
         name="rm",
@@ -255,7 +331,20 @@ WORKLOADS = (
         command="rm -r gone",
         check=_holds("gone/", 0, 0),
         goals=_time(0.6, 0.9, DURABLE),
+        peers=DURABLE,
         writes=True,
+    ),
+    Workload(
+        name="rm-writeback",
+        title="rm -r of 200, `writeback`",
+        data=datasets.GONE,
+        command="rm -r gone",
+        check=_holds("gone/", 0, 0),
+        goals=_time(1.0, 1.0, LATE),
+        peers=LATE,
+        writes=True,
+        late=True,
+        options="writeback",
     ),
     Workload(
         name="mv-tree",
@@ -264,6 +353,7 @@ WORKLOADS = (
         command="mv moved/before moved/after",
         check=lambda s3: _holds("moved/before/", 0, 0)(s3) and _holds("moved/after/", 200, SMALL_BYTES)(s3),
         goals=_time(0.6, 0.15, DURABLE),
+        peers=DURABLE,
         writes=True,
     ),
     Workload(
@@ -273,6 +363,7 @@ WORKLOADS = (
         command="dd if=/dev/zero of=new/file bs=1M count=512 conv=fsync status=none",
         check=_holds("new/file", 1, 512 * MIB),
         goals=_time(0.9, 0.9, DURABLE) + _cpu(0.8),
+        peers=DURABLE,
         writes=True,
         gib=0.5,
     ),
@@ -283,6 +374,7 @@ WORKLOADS = (
         command="mv big/before.bin big/after.bin",
         check=_holds("big/after.bin", 1, 512 * MIB),
         goals=_time(1.1, 0.9, DURABLE),
+        peers=DURABLE,
         writes=True,
     ),
     Workload(
@@ -292,6 +384,7 @@ WORKLOADS = (
         command=_SMALL_WRITES,
         check=_holds("new/file", 1, 256 * MIB),
         goals=_time(0.8, 0.8, DURABLE),
+        peers=DURABLE,
         writes=True,
     ),
     Workload(
@@ -299,8 +392,10 @@ WORKLOADS = (
         title="… with `xattr`",
         data=datasets.EMPTY,
         command=_SMALL_WRITES,
+        like="small-writes",
         check=_holds("new/file", 1, 256 * MIB),
         goals=_time(1.0, 1.0, DURABLE),
+        peers=DURABLE,
         writes=True,
         options="xattr",
     ),
@@ -311,6 +406,27 @@ WORKLOADS = (
         command='head -c 1024 "$LOCAL/seed" >> log/log.bin',
         check=_holds("log/log.bin", 1, 256 * MIB + 1024),
         goals=_time(0.3, 0.3, _S3FS),
+        peers=DURABLE,
         writes=True,
     ),
 )
+
+
+def grouped(chosen: Sequence[Workload]) -> list[list[Chain]]:
+    """Return chains of rows that share their mounts, in groups of those that share the peers' runs.
+
+    A row brings the one it comes after. Groups with the same data follow one another.
+    """
+    wanted = {workload.name for workload in chosen} | {workload.after for workload in chosen}
+    chains: dict[str, Chain] = {}
+    groups: dict[str, list[Chain]] = {}
+    for workload in WORKLOADS:
+        if workload.name not in wanted:
+            continue
+        if workload.after:
+            chains[workload.after].append(workload)
+            continue
+        chains[workload.name] = [workload]
+        groups.setdefault(workload.like or workload.name, []).append(chains[workload.name])
+    prefixes = list(dict.fromkeys(chain[0].data.prefix for [chain, *_] in groups.values()))
+    return sorted(groups.values(), key=lambda group: prefixes.index(group[0][0].data.prefix))

@@ -113,11 +113,20 @@ class FileConfig:
     # True (`exclusive=open`): O_EXCL asks S3 at every open, not only for what is named like a lock.
     exclusive_at_open: bool = False
     cache_memory_bytes: int = 512 * MIB
+    # True: each write reaches this process before write(2) returns; else the kernel gathers them.
+    write_through: bool = False
     spool_dir: str = ""
     cache_dir: str = ""
     # How much of what was read is kept in cache_dir; 0: nothing.
     cache_size_bytes: int = 0
     read_only: bool = False
+    # close returns when the local journal has the file, unlink when that has the removal; S3 hears later.
+    writeback: bool = False
+
+    @property
+    def kernel_gathers_writes(self) -> bool:
+        """Tell whether the kernel's write-back cache is used: it then keeps size and times of files."""
+        return not (self.write_through or self.read_only)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import fcntl
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,9 +19,17 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+@pytest.fixture
+def machine() -> Iterator[None]:
+    """Change what the machine has once (helpers in /sbin, /dev/fuse): one test at a time, of all runs."""
+    with Path("/run/lock/s3rolefs-tests").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def radosgw() -> Iterator[RadosGateway]:
-    """A real S3 and STS, one for the whole run, started for the first test that asks."""
+    """A real S3 and STS, one for each process of the run, started for the first test that asks."""
     with RadosGateway() as gateway:
         yield gateway
 

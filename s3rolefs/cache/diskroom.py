@@ -35,6 +35,13 @@ def disk_bytes(size_bytes: int) -> int:
     return -(-size_bytes // _GRAIN_BYTES) * _GRAIN_BYTES
 
 
+def spare_bytes(folder: Path) -> int:
+    """Return how many bytes may be written below a folder before its disk is as full as it may get."""
+    disk = os.statvfs(folder)
+    floor_bytes = min(disk.f_blocks * disk.f_frsize // FLOOR_PART, FLOOR_BYTES)
+    return disk.f_bavail * disk.f_frsize - floor_bytes
+
+
 class DiskRoom:
     """Account for the files `folder`/xx/name, and remove the oldest (by mtime) when there is no room."""
 
@@ -52,7 +59,7 @@ class DiskRoom:
         if self._added_bytes * _COUNTS_PER_LIMIT >= self._limit_bytes:
             self._count()
         excess_bytes = max(
-            self._used_bytes + size_bytes - self._limit_bytes, size_bytes - self._spare_bytes()
+            self._used_bytes + size_bytes - self._limit_bytes, size_bytes - spare_bytes(self._folder)
         )
         if excess_bytes > 0:
             self._free(excess_bytes)
@@ -72,12 +79,6 @@ class DiskRoom:
                 path.unlink()
             self._used_bytes -= size_bytes
             excess_bytes -= size_bytes
-
-    def _spare_bytes(self) -> int:
-        """Return how many bytes may be written before the disk is as full as it may get."""
-        disk = os.statvfs(self._folder)
-        floor_bytes = min(disk.f_blocks * disk.f_frsize // FLOOR_PART, FLOOR_BYTES)
-        return disk.f_bavail * disk.f_frsize - floor_bytes
 
     def _count(self) -> None:
         files = list(self._files())

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from s3rolefs.cache.buffers import Block
     from s3rolefs.clock import Clock
     from s3rolefs.model import Key
-    from s3rolefs.s3.store import ObjectStore
+    from s3rolefs.s3.store import Buffers, ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class DiskTier:
         self._readers = trio.CapacityLimiter(_READERS)
         self._writer = trio.CapacityLimiter(1)
 
-    async def read(self, version: ObjectVersion, first: int, into: Sequence[memoryview]) -> list[bool]:
+    async def read(self, version: ObjectVersion, first: int, into: Buffers) -> list[bool]:
         """Fill the blocks from `first` on that are on disk and may be read; say which."""
         found = [False] * len(into)
         if await self._prepare():
@@ -123,8 +123,8 @@ class DiskTier:
                     self._fail(error)
             return self._is_prepared
 
-    def _read_files(self, version: ObjectVersion, first: int, into: Sequence[memoryview]) -> list[bool]:
-        return [self._files.read(self._files.path(version, first + at), view) for at, view in enumerate(into)]
+    def _read_files(self, version: ObjectVersion, first: int, into: Buffers) -> list[bool]:
+        return [self._files.read(self._files.path(version, first + at), into[at]) for at in range(len(into))]
 
     async def _may_read(self, version: ObjectVersion) -> bool:
         name = version.key, version.etag

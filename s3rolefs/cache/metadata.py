@@ -2,12 +2,13 @@
 
 What this mount changes itself is seen at once: every change is entered here when S3 has confirmed
 it. What S3 was asked before such a change and answers after it is older than what is known here:
-`follow` tells who waits for an answer what was changed meanwhile. What HEAD said is also on disk where
-there is a `Recollection`.
+`follow` tells who waits for an answer what was changed meanwhile. Of a removal that S3 has still to hear of
+(`removing`) every answer is older. What HEAD said is also on disk where there is a `Recollection`.
 """
 
 from __future__ import annotations
 
+import sys
 import weakref
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -19,13 +20,15 @@ from s3rolefs.cache.recollection import RACY_NS
 from s3rolefs.model import Key, ObjectInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from s3rolefs.cache.recollection import Recollection
     from s3rolefs.clock import Clock
 
 LISTED_NAMES_LIMIT = 1_000_000
 OBJECTS_LIMIT = 200_000
+# The place of a removal that S3 has still to hear of: behind every change that somebody follows.
+_NOT_YET = sys.maxsize
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -114,6 +117,7 @@ class MetadataCache:
         self._logs: weakref.WeakValueDictionary[str, _Log] = weakref.WeakValueDictionary()
         self._below: weakref.WeakSet[ChangesBelow] = weakref.WeakSet()
         self._changes = 0
+        self._removing: dict[str, dict[str, _Log]] = {}
 
     def now_seconds(self) -> float:
         """Return the time that ages are counted by."""
@@ -126,10 +130,7 @@ class MetadataCache:
 
     def follow(self, prefix: str) -> OwnChanges:
         """Begin a record of our own changes below a prefix, for as long as it is referred to."""
-        log = self._logs.get(prefix)
-        if log is None:
-            log = self._logs[prefix] = _Log()
-        return OwnChanges(log, self._changes)
+        return OwnChanges(self._log(prefix), self._changes)
 
     def follow_below(self, prefix: str) -> ChangesBelow:
         """Begin a record of our own changes anywhere below a prefix, for as long as it is referred to."""
@@ -151,6 +152,8 @@ class MetadataCache:
         Where it goes on from what is known of a directory, and that is not old, the two become one.
         """
         for prefix, listing in told.items():
+            for step in self.removals(prefix):
+                listing.enter(step, NOTHING)
             if not changes.may_keep(prefix):
                 continue
             known = self._told(prefix)
@@ -252,12 +255,60 @@ class MetadataCache:
         listed = _as_listed(entry)
         log = self._logs.get(parent_prefix)
         if log is not None:
-            log.entries[step] = (self._changes, listed)
+            still = entry is NOTHING and self.is_removing(parent_prefix, step)
+            log.entries[step] = (_NOT_YET if still else self._changes, listed)
         for below in self._below:
             below.enter(parent_prefix, step, listed)
         self._enter(parent_prefix, step, listed)
         if entry is not NOTHING:
             self._enter_above(parent_prefix)
+
+    def removing(self, prefix: str, step: str) -> None:
+        """Enter a removal that S3 hears of later: until `removed` it wins over every answer."""
+        self.changed(prefix, step, NOTHING)
+        log = self._log(prefix)
+        log.entries[step] = (_NOT_YET, NOTHING)
+        self._removing.setdefault(prefix, {})[step] = log
+
+    def is_removing(self, prefix: str, step: str) -> bool:
+        """Tell whether S3 still shows a child that is not there any more."""
+        return step in self.removals(prefix)
+
+    def removals(self, prefix: str) -> Collection[str]:
+        """Return all such children below a prefix."""
+        return self._removing.get(prefix, ())
+
+    def removed(self, prefix: str, step: str) -> None:
+        """Note that S3 has heard of a removal: answers to what it was asked up to now are older."""
+        log = self._end_removing(prefix, step)
+        self._changes += 1
+        if step in log.entries:
+            log.entries[step] = (self._changes, NOTHING)
+            for below in self._below:
+                below.enter(prefix, step, NOTHING)
+
+    def made_again(self, prefix: str, step: str) -> None:
+        """Note that a child has taken the place of one that S3 may still show."""
+        if self.is_removing(prefix, step):
+            self._removing[prefix][step].entries.pop(step, None)
+
+    def not_removed(self, prefix: str, step: str) -> None:
+        """Take a removal back: S3 did not do it."""
+        self._end_removing(prefix, step).entries.pop(step, None)
+        self.doubt(prefix, step)
+
+    def _end_removing(self, prefix: str, step: str) -> _Log:
+        steps = self._removing[prefix]
+        log = steps.pop(step)
+        if not steps:
+            del self._removing[prefix]
+        return log
+
+    def _log(self, prefix: str) -> _Log:
+        log = self._logs.get(prefix)
+        if log is None:
+            log = self._logs[prefix] = _Log()
+        return log
 
     def forget_below(self, prefix: str) -> None:
         """Drop every listing of what is below a prefix (a directory was moved).

@@ -79,6 +79,7 @@ def _show(answer: Mapping[str, Any]) -> None:
             "process": str(answer["pid"]) if answer["pid"] else None,
             **(_role(answer["roles"][0], answer["mountpoint"]) if len(answer["roles"]) == 1 else {}),
             "requests": (requests or "none") if answer["pid"] else None,
+            "waiting": _waiting(answer["waiting"]),
             "unsent": _unsent(answer) if answer["pid"] else None,
         },
         title=_title(answer),
@@ -104,6 +105,16 @@ def _role(role: dict[str, Any], mountpoint: str | None) -> dict[str, str | None]
         "last error": role["last_error"] or None,
         "needs": display.needs(role, mountpoint),
     }
+
+
+def _waiting(waiting: Mapping[str, Any]) -> str | None:
+    """Say what S3 hears of soon (`writeback`)."""
+    if not waiting["files"] and not waiting["removals"]:
+        return None
+    return (
+        f"{waiting['files']} files ({waiting['bytes']:,} bytes) and {waiting['removals']} removals, "
+        f"the oldest for {waiting['oldest_seconds']:.0f} s"
+    )
 
 
 def _unsent(answer: Mapping[str, Any]) -> str:

@@ -59,7 +59,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """Say what setattr changes; None: nothing. Times in nanoseconds."""
+    """Say what setattr changes; None: nothing. Times in nanoseconds.
+
+    `ctime_ns` comes from a kernel that gathers writes, and so keeps the times of files itself.
+    """
 
     mode: int | None = None
     uid: int | None = None
@@ -67,12 +70,23 @@ class Changes:
     size_bytes: int | None = None
     atime_ns: int | None = None
     mtime_ns: int | None = None
+    ctime_ns: int | None = None
 
     def names_attributes(self) -> bool:
         """Tell whether anything but the size changes."""
         return any(
             value is not None for value in (self.mode, self.uid, self.gid, self.atime_ns, self.mtime_ns)
         )
+
+    def only_restates(self, before: Attributes, *, through_handle: bool) -> bool:
+        """Tell whether the kernel only says what a file's times are by now: it was written to, or moved.
+
+        utimensat(2) never comes with a handle (fs/fuse/dir.c: only `fuse_flush_times` and ftruncate do).
+        """
+        others = (self.mode, self.uid, self.gid, self.atime_ns)
+        if self.ctime_ns is None or any(value is not None for value in others):
+            return False
+        return through_handle or self.size_bytes is not None or self.mtime_ns == before.mtime_ns
 
 
 def of_object(info: ObjectInfo, files: FileConfig) -> Attributes:
@@ -196,7 +210,7 @@ def new_attributes(mode: int, caller: Caller, directory: Attributes) -> Attribut
 
 
 def changed(before: Attributes, changes: Changes) -> Attributes:
-    """Apply changes; ctime is now."""
+    """Apply changes; ctime is now, if the kernel does not say when it was."""
     mode = before.mode if changes.mode is None else stat.S_IFMT(before.mode) | stat.S_IMODE(changes.mode)
     return replace(
         before,
@@ -204,7 +218,7 @@ def changed(before: Attributes, changes: Changes) -> Attributes:
         uid=before.uid if changes.uid is None else changes.uid,
         gid=before.gid if changes.gid is None else changes.gid,
         mtime_ns=before.mtime_ns if changes.mtime_ns is None else changes.mtime_ns,
-        ctime_ns=time.time_ns(),
+        ctime_ns=time.time_ns() if changes.ctime_ns is None else changes.ctime_ns,
         atime_ns=before.atime_ns if changes.atime_ns is None else changes.atime_ns,
     )
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.clock import Clock
     from s3rolefs.fs.inodes import InodeTable
+    from s3rolefs.fs.removals import Removals
     from s3rolefs.fs.unsent import UnsentFolder
     from s3rolefs.model import Key, ObjectInfo, Stored
     from s3rolefs.s3.store import ObjectAttributes, ObjectStore
@@ -48,6 +49,7 @@ class Committer:
         background: Background,
         clock: Clock,
         folder: UnsentFolder,
+        removals: Removals,
     ) -> None:
         self._store = store
         self._blocks = blocks
@@ -56,6 +58,7 @@ class Committer:
         self._background = background
         self._clock = clock
         self._folder = folder
+        self._removals = removals
         self.tags = Tags(store)
         self._retried: set[Inode] = set()
         self.keeper = Keeper(folder, table)
@@ -118,6 +121,7 @@ class Committer:
 
     async def _send(self, inode: Inode, writer: Writer) -> None:
         key = self._table.key(inode)
+        await self._removals.settle(key)
         attributes = await self._description(inode)
         try:
             stored, used = await writer.send(

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
+async def at_once(*works: Callable[[], Awaitable[None]]) -> None:
+    """Await several things; the first failure ends the others and is raised."""
+    await for_each(works, lambda work: work(), limit=len(works))
+
+
 async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[None]], *, limit: int) -> None:
     """Await `work` on every item, at most `limit` at once; the first failure ends the rest and is raised."""
     failures: list[FileSystemError] = []

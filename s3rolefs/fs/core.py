@@ -11,7 +11,7 @@ from s3rolefs.cache.blocks import BlockCache
 from s3rolefs.cache.metadata import MetadataCache
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import attributes, names
-from s3rolefs.fs.attributes import Attributes, Caller, new_attributes
+from s3rolefs.fs.attributes import Attributes, Caller, Changes, new_attributes
 from s3rolefs.fs.commit import Committer
 from s3rolefs.fs.descriptions import object_attributes
 from s3rolefs.fs.directories import Directories
@@ -22,6 +22,8 @@ from s3rolefs.fs.inodes import ROOT_NUMBER, InodeTable
 from s3rolefs.fs.moving import Mover
 from s3rolefs.fs.names import CONTENT, Form, Kind, Step
 from s3rolefs.fs.particulars import Particulars
+from s3rolefs.fs.queue import Queue
+from s3rolefs.fs.removals import Removals
 from s3rolefs.fs.surveys import Surveys
 from s3rolefs.fs.tree import Tree
 from s3rolefs.fs.treelock import TreeLock
@@ -97,8 +99,23 @@ class Core:
             mounted_at_ns=self.mounted_at_ns,
         )
         self.directories = Directories(store, self.metadata, self.surveys, self.table, background)
-        self.committer = Committer(store, self.blocks, self.metadata, self.table, background, clock, folder)
-        self.mover = Mover(store, self.metadata, self.table, self.directories, self.committer, clock, folder)
+        self.removals = Removals(
+            store,
+            self.metadata,
+            self.table,
+            self.directories,
+            self.tree_lock,
+            background,
+            folder,
+            goes_first=lambda seconds: self.queue.has_older(seconds),
+        )
+        self.committer = Committer(
+            store, self.blocks, self.metadata, self.table, background, clock, folder, self.removals
+        )
+        self.queue = Queue(self.committer, self.table, self.tree_lock, background, folder)
+        self.mover = Mover(
+            store, self.metadata, self.table, self.directories, self.committer, clock, folder, self.removals
+        )
 
     def directory(self, number: InodeNumber) -> Inode:
         """Return a known directory; NOT_DIRECTORY, STALE."""
@@ -167,6 +184,7 @@ class Core:
             info=None,
             checked_at_seconds=self.clock.boot_seconds(),
         )
+        self.metadata.made_again(*self.table.place_of(inode))
         inode.beside = inode.named_object = beside
         if step == CONTENT and directory.info is not None:
             inode.info, inode.version = directory.info, version_of(directory.info)
@@ -191,6 +209,7 @@ class Core:
             if inode.writer is not None and inode.writer.dirty:
                 object_attributes(inode)  # raises NO_SPACE, which must not wait for close
                 inode.writer.touch()
+                self.queue.write_down_again(inode)
             else:
                 await self.committer.store_attributes(inode)
         except FileSystemError:
@@ -218,9 +237,26 @@ class Core:
         async with self.tree_lock.shared(inode), inode.lock:
             await self.committer.commit(inode)
 
-    async def truncate(self, inode: Inode, size: int, *, commit: bool) -> None:
-        """Cut or extend a file whose lock is held; `commit` stores it when nobody is about to close it."""
+    async def close(self, inode: Inode) -> None:
+        """Make sure that a file which is closed is, or will be, in S3, or raise why not."""
+        if self.queue.is_written_down(inode):
+            return
+        async with self.tree_lock.shared(inode), inode.lock:
+            if self.files.writeback:
+                await self.queue.put(inode)
+            else:
+                await self.committer.commit(inode)
+
+    async def truncate(self, inode: Inode, changes: Changes, *, commit: bool) -> None:
+        """Cut or extend a file whose lock is held; `commit` stores it when nobody is about to close it.
+
+        The times are now, if a kernel that keeps them does not say what they are.
+        """
         check_named(inode)
+        assert changes.size_bytes is not None
+        size = changes.size_bytes
+        if size == 0:
+            inode.refused = None
         before, was_unsent = inode.attributes, inode.is_unsent
         writer: Writer | None = inode.writer
         if writer is None:
@@ -229,8 +265,11 @@ class Core:
                 writer.touch()
         await writer.truncate(size)
         now_ns = time.time_ns()
-        inode.took(mtime_ns=now_ns, ctime_ns=now_ns)
+        inode.took(mtime_ns=changes.mtime_ns or now_ns, ctime_ns=changes.ctime_ns or now_ns)
         if commit and not inode.writable_handles:
+            if self.files.writeback:
+                await self.queue.put(inode)
+                return
             try:
                 await self.committer.commit(inode, keep=was_unsent)
             except FileSystemError:

@@ -14,7 +14,7 @@ import trio
 
 from s3rolefs.cache.listings import NOTHING
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs.attributes import Caller, without_privileges
+from s3rolefs.fs.attributes import Caller, Changes, without_privileges
 from s3rolefs.fs.core import check_named
 from s3rolefs.fs.directories import DirectoryEntry, DirectoryView
 from s3rolefs.fs.exclusion import is_lock
@@ -30,6 +30,21 @@ log = logging.getLogger(__name__)
 
 # How long a file that was created and is still empty waits for content before its object is stored.
 EMPTY_COMMIT_DELAY_SECONDS = 2.0
+# Whoever reads such a file reads its end first, where it says what is in it.
+_WITH_FOOTER = (
+    ".parquet",
+    ".orc",
+    ".feather",
+    ".arrow",
+    ".zip",
+    ".jar",
+    ".war",
+    ".apk",
+    ".whl",
+    ".epub",
+    ".docx",
+    ".xlsx",
+)
 
 
 @dataclass(slots=True)
@@ -79,13 +94,15 @@ class Descriptors:
         await self._core.tree.revalidate(inode)
         if flags & os.O_TRUNC:
             async with self._core.tree_lock.shared(inode), inode.lock:
-                await self._core.truncate(inode, 0, commit=False)
+                await self._core.truncate(inode, Changes(size_bytes=0), commit=False)
                 if caller.uid:
                     # The kernel sees to this itself for write(2) and truncate(2), but not for O_TRUNC.
                     inode.took(mode=without_privileges(inode.attributes.mode))
             self._core.background.start_soon(self._commit_if_still_empty, inode)
         if not writable and inode.writer is None and inode.parent is not None:
             self._core.foresight.opened(*self._core.table.place_of(inode))
+        if not writable and inode.writer is None and inode.version is not None:
+            self._core.blocks.open(inode.version)
         return self._opened(inode, flags)
 
     async def read(self, handle: FileHandle, offset: int, size: int) -> memoryview | bytes:
@@ -127,31 +144,44 @@ class Descriptors:
         An exclusive create does not wait: it may be a lock, and must say who has it.
         """
         opened = self._file(handle)
-        writer = opened.inode.writer
-        if writer is None or not opened.writable:
+        inode, writer = opened.inode, opened.inode.writer
+        if not opened.writable:
             return
-        if writer.size_bytes or opened.exclusive or opened.inode.detached:
-            await self._core.commit(opened.inode)
+        at_once = opened.exclusive or inode.detached or self._core.files.writeback
+        if writer is not None and (writer.size_bytes or at_once):
+            await self._core.close(inode)
+        _say_what_was_refused(inode)
 
     async def fsync(self, handle: FileHandle) -> None:
         """Return when S3 has the file, or say why not."""
-        await self._core.commit(self._file(handle).inode)
+        inode = self._file(handle).inode
+        await self._core.commit(inode)
+        _say_what_was_refused(inode)
+
+    def refuse(self, handle: FileHandle, error: FileSystemError) -> None:
+        """Note that a write failed of which the program does not hear: every close and fsync says so now."""
+        self._file(handle).inode.refused = error
 
     async def release(self, handle: FileHandle) -> None:
         """Close a descriptor for good; what a mapping wrote after close is committed here."""
         opened = self._open_files.pop(handle)
+        opened.reader.close()
         inode = opened.inode
         inode.handles -= 1
         inode.writable_handles -= opened.writable
         if inode.writer is not None:
             if opened.writable:
                 try:
-                    await self._core.commit(inode)
+                    await self._core.close(inode)
                 except FileSystemError as error:
                     path = self._core.table.path(inode)
                     log.error("%s could not be stored after its last close: %s", path, error)
             async with inode.lock:
                 await self._core.committer.close_writer_if_unused(inode)
+        if inode.refused is not None and not inode.handles:
+            # The kernel believes that it has what it handed over: it is shown another inode next time.
+            inode.refused = None
+            self._core.table.detach(inode)
         self._core.table.drop_if_unused(inode)
 
     def opendir(self, number: InodeNumber) -> FileHandle:
@@ -229,6 +259,14 @@ class Descriptors:
         is_unchanged = self._views[handle].changed(entry) is None
         return stat.S_IFREG if is_unchanged and entry.is_regular_file else 0
 
+    async def fsyncdir(self, handle: FileHandle) -> None:
+        """Return when S3 has heard of what was closed or removed below a directory, or say why not."""
+        directory = self._open_directories[handle]
+        if not directory.detached:
+            await self._core.queue.settle_below(directory)
+            async with self._core.tree_lock.shared(directory):
+                await self._core.removals.settle_below(self._core.table.directory_prefix(directory))
+
     def releasedir(self, handle: FileHandle) -> None:
         """Close a directory."""
         del self._open_directories[handle]
@@ -238,7 +276,7 @@ class Descriptors:
         await trio.sleep(EMPTY_COMMIT_DELAY_SECONDS)
         if inode.writer is not None and inode.writer.size_bytes == 0:
             with contextlib.suppress(FileSystemError):  # reported by close or fsync, and logged
-                await self._core.commit(inode)
+                await self._core.close(inode)
 
     def _file(self, handle: FileHandle) -> _OpenFile:
         return self._open_files[handle]
@@ -248,11 +286,16 @@ class Descriptors:
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         inode.handles += 1
         inode.writable_handles += writable
-        self._open_files[handle] = _OpenFile(
-            inode, Reader(self._core.blocks), writable, exclusive=bool(flags & os.O_EXCL)
-        )
+        has_footer = inode.step.text.endswith(_WITH_FOOTER)
+        reader = Reader(self._core.blocks, has_footer=has_footer, keeps=bool(flags & os.O_DIRECT))
+        self._open_files[handle] = _OpenFile(inode, reader, writable, exclusive=bool(flags & os.O_EXCL))
         return handle
 
     def _next_handle(self) -> FileHandle:
         self._last_handle += 1
         return FileHandle(self._last_handle)
+
+
+def _say_what_was_refused(inode: Inode) -> None:
+    if inode.refused is not None:
+        raise FileSystemError(inode.refused.reason, inode.refused.message) from inode.refused

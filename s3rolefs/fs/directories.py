@@ -166,7 +166,9 @@ class DirectoryView:
 
     def _take_page(self, page: ListPage) -> None:
         start = len(self._prefix)
-        objects = {info.key[start:]: info for info in page.objects}
+        # Of a removal that waits S3 has still to hear.
+        removing = self._directories.metadata.removals(self._prefix)
+        objects = {info.key[start:]: info for info in page.objects if info.key[start:] not in removing}
         prefixes = dict.fromkeys(prefix[start:-1] for prefix in page.prefixes)
         last = None
         if page.next_token is not None:
@@ -283,24 +285,46 @@ class Directories:
 
     async def stay_without(self, inode: Inode) -> None:
         """Give an implicit directory a marker before its last child goes, so that it stays."""
-        prefix, place = self.table.place_of(inode)
-        directory = inode.parent
+        assert inode.parent is not None
+        await self.stay(inode.parent, *self.table.place_of(inode))
+
+    async def stay(self, directory: Inode | None, prefix: str, place: str = "") -> None:
+        """Give an implicit directory a marker if all it holds is a child that goes, or has gone."""
+        emptied = await self.emptied(directory, prefix, place)
+        if emptied is not None:
+            await self.mark(emptied)
+
+    async def emptied(self, directory: Inode | None, prefix: str, place: str = "") -> Inode | None:
+        """Return the implicit directory that goes with a child; None when there is more, or it stays."""
         while directory is not None and directory.is_part:
             directory = directory.parent
         if directory is None or directory.permanent or directory.info is not None:
-            return
+            return None
         listing = self.metadata.listing(prefix)
         if listing is not None and listing.has_other_than(place):
-            return
+            return None
+        if listing is not None:
+            return directory if listing.marker is None else None
         try:
-            if listing is None:
-                page = await self.store.list_page(prefix, limit=3)
-                if not {info.key for info in page.objects} | set(page.prefixes) <= {prefix + place}:
-                    return
-            directory.info = await self._put_marker(Key(prefix), directory.attributes, only_new=True)
+            gone = {prefix + step for step in (place, *self.metadata.removals(prefix))}
+            page = await self.store.list_page(prefix, limit=min(len(gone) + 2, surveys.PAGE_KEYS))
         except FileSystemError as error:
-            # A role may remove files but not list, or not write markers: the removal was asked for.
-            log.info("no marker was left for %s: %s", self.table.path(directory), error)
+            self._say_it_goes(directory, error)
+            return None
+        return directory if {info.key for info in page.objects} | set(page.prefixes) <= gone else None
+
+    async def mark(self, directory: Inode) -> None:
+        """Give an implicit directory a marker, so that it stays when nothing is in it."""
+        try:
+            key = self.table.key(directory)
+            directory.info = await self._put_marker(key, directory.attributes, only_new=True)
+        except FileSystemError as error:
+            if error.reason is not Reason.EXISTS:
+                self._say_it_goes(directory, error)
+
+    def _say_it_goes(self, directory: Inode, error: FileSystemError) -> None:
+        # A role may remove files but not list, or not write markers: the removal was asked for.
+        log.info("no marker was left for %s: %s", self.table.path(directory), error)
 
     async def make_marker(self, directory: Inode, key: Key) -> None:
         """Write a directory's marker object at `key`, with its attributes."""

@@ -22,8 +22,11 @@ from s3rolefs.fs import attributes, names
 from s3rolefs.fs.core import Core
 from s3rolefs.fs.descriptors import Descriptors
 from s3rolefs.fs.extended import ExtendedAttributes
+from s3rolefs.fs.keeping import WAITS
 from s3rolefs.fs.namespace import Namespace
-from s3rolefs.fs.unsent import KeptVersion, Unsent, UnsentFolder
+from s3rolefs.fs.queue import Waiting
+from s3rolefs.fs.unsent import KeptRemoval, KeptVersion, Unsent, UnsentFolder
+from s3rolefs.model import Key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.names import Step
-    from s3rolefs.model import FirstPage
+    from s3rolefs.model import FirstPage, InodeNumber
     from s3rolefs.s3.store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -135,14 +138,36 @@ class FileSystem:
             async with trio.open_nursery() as nursery:
                 for inode in waiting:
                     nursery.start_soon(self._send_last, inode)
+                nursery.start_soon(self._core.removals.drain)
         for inode in waiting:
             if inode.is_unsent and inode.writer is not None:
                 self._core.committer.keeper.keep(inode, inode.writer, "the mount ended before S3 had it")
+        self._core.removals.give_up()
         return self.unsent()
+
+    def open_for_writing(self) -> list[InodeNumber]:
+        """Return the files that a descriptor may write to: the kernel may hold writes to them."""
+        return [inode.number for inode in self._core.table.open_for_writing()]
 
     def unsent(self) -> list[Unsent]:
         """Return what is kept on local disk because S3 does not have it."""
-        return self._core.committer.keeper.unsent()
+        return self._core.committer.keeper.unsent() + self._core.removals.unsent()
+
+    @property
+    def kept_in(self) -> Path:
+        """Return the folder for what S3 does not have; what is in it after the end was not sent."""
+        return self._folder.path
+
+    def waiting(self) -> Waiting:
+        """Count what waits for its turn (`writeback`)."""
+        files = self._core.queue.waiting()
+        oldest = [since for _, since in files] + self._core.removals.since()
+        return Waiting(
+            files=len(files),
+            bytes=sum(size_bytes for size_bytes, _ in files),
+            removals=len(self._core.removals),
+            oldest_seconds=trio.current_time() - min(oldest) if oldest else 0.0,
+        )
 
     def close(self) -> None:
         """Free the spool's folder; call it last."""
@@ -160,7 +185,11 @@ class FileSystem:
 
     def _take_over_unsent(self) -> None:
         keeper = self._core.committer.keeper
-        for name, kept in self._folder.inherit():
+        waited = 0
+        versions = list(self._folder.inherit())
+        # First the removals: what waits under the same name has taken the place of what goes.
+        removed = sum(self._take_over_removal(name, kept) for name, kept in self._folder.removals())
+        for name, kept in versions:
             path = self._core.table.path_of(kept.key)
             if kept.address != self._folder.address_of(kept.key):
                 log.warning("%s: a version for %s is still kept, which is not there now", path, kept.address)
@@ -172,9 +201,27 @@ class FileSystem:
                 log.warning("%s: a version that lost to another one is still kept (%s)", path, name)
                 keeper.note_conflict(name, kept)
                 continue
-            log.warning("%s was left unsent by an earlier mount and is sent now", path)
+            waited += kept.reason == WAITS
+            if kept.reason != WAITS:
+                log.warning("%s was left unsent by an earlier mount and is sent now", path)
             keeper.adopt(inode, self._core.committer.new_writer(inode, empty=not kept.uses_base), name, kept)
             self._core.committer.begin_retrying(inode)
+        if waited or removed:
+            log.warning(
+                "an earlier mount ended while %d files and %d removals waited: S3 hears of them now",
+                *(waited, removed),
+            )
+
+    def _take_over_removal(self, name: str, kept: KeptRemoval) -> bool:
+        """Go on with a removal of an earlier mount, if its key still leads to the same place."""
+        *directories, _ = names.steps(kept.key[len(self._prefix) :])
+        able = kept.address == self._folder.address_of(kept.key) and not self.files.read_only
+        directory = self._directory_for(directories) if able else None
+        if directory is None:
+            log.warning("%s: a removal in %s still waits for a mount that has this there", name, kept.address)
+            return False
+        self._core.removals.adopt(name, kept, Key(kept.key), directory)
+        return True
 
     def _inode_for(self, kept: KeptVersion) -> Inode | None:
         """Make the inode of a kept version and those above it; None: another one has its place."""
@@ -185,6 +232,7 @@ class FileSystem:
         inode = self._core.table.add(
             parent, last, kept.attributes, info=None, checked_at_seconds=float("-inf")
         )
+        self._core.metadata.made_again(*self._core.table.place_of(inode))
         inode.beside = True  # nobody has asked yet whether there is a directory
         inode.version = kept.base_version()
         return inode

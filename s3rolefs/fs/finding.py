@@ -10,7 +10,6 @@ import trio
 
 from s3rolefs.cache.listings import Listing
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs.attributes import SYMLINK_TARGET_LIMIT_BYTES
 from s3rolefs.fs.names import Form, Kind, Step, child
 from s3rolefs.model import Key, ObjectInfo
 
@@ -28,14 +27,13 @@ log = logging.getLogger(__name__)
 class Found:
     """Say what S3 has for a component: a directory, with its marker if there is one, and an object.
 
-    `no_object`: there is certainly none. `provisional`: of the object, nothing is known but what was listed.
+    `no_object`: there is certainly none.
     """
 
     directory: bool = False
     marker: ObjectInfo | None = None
     listed: ObjectInfo | None = None
     no_object: bool = False
-    provisional: bool = False
 
 
 class Finder:
@@ -56,11 +54,8 @@ class Finder:
         self._foresight = foresight
         self._said_list_denied = False
 
-    async def resolve(self, prefix: str, component: str, form: Form, *, provisional: bool = False) -> Found:
-        """Return what S3 has for a component; a name that is an object's needs to know of nothing else.
-
-        `provisional`: what the listing says will do for a file that is about to be removed.
-        """
+    async def resolve(self, prefix: str, component: str, form: Form) -> Found:
+        """Return what S3 has for a component; a name that is an object's needs to know of nothing else."""
         listing = await self._surveys.telling_of(prefix, component)
         if listing is None:
             return await self._ask(prefix, component, form)
@@ -73,11 +68,7 @@ class Finder:
             return Found(directory=True, marker=marker, no_object=listed is None)
         if listed is None:
             return Found(no_object=True)
-        goes = provisional and self._foresight.is_being_emptied(prefix)
-        is_regular = listed.size_bytes > SYMLINK_TARGET_LIMIT_BYTES
-        if goes and is_regular and self._particulars.known(listed) is None:
-            return Found(listed=listed, provisional=True)
-        whole = self._foresight.looked_up(prefix, listing, listed, ahead=not (goes and is_regular))
+        whole = self._foresight.looked_up(prefix, listing, listed)
         try:
             return Found(listed=await self._particulars.full(listed, whole=whole))
         except FileSystemError as error:
@@ -123,7 +114,7 @@ class Finder:
 
         async with trio.open_nursery() as nursery:
             # An empty component is a directory, or what a marker holds.
-            if component or form is Form.OBJECT:
+            if (component or form is Form.OBJECT) and not self._metadata.is_removing(prefix, component):
                 nursery.start_soon(ask_head)
             if form is Form.NAME:
                 nursery.start_soon(ask_listing)

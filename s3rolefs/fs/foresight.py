@@ -52,8 +52,6 @@ _LEAST_OPENED = 8
 # What is fetched ahead at one place takes at most this share of the memory for blocks.
 _MEMORY_SHARE = 8
 _MOST_EVIDENCE = 6
-# Two files that were looked up and removed, one after the other.
-_REMOVALS = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -106,17 +104,13 @@ class Order:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Visit:
-    """Follow what is done with the files of a directory.
-
-    `evidence` grows when those looked up are opened, `removals` when they are removed.
-    """
+    """Follow what is done with the files of a directory; `evidence` grows when those looked up are opened."""
 
     listing: Listing
     evidence: int
     orders: list[Order] = field(default_factory=list)
     opened: set[str] = field(default_factory=set)
     opened_again: int = 0
-    removals: int = 0
     others: Iterator[ObjectInfo] | None = None
 
     def has_opened(self, listed: ObjectInfo) -> bool:
@@ -146,33 +140,18 @@ class Foresight:
         # The visit that a file was opened in last: whoever goes on to the next directory does the same there.
         self._last: Visit | None = None
 
-    def looked_up(self, prefix: str, listing: Listing, listed: ObjectInfo, *, ahead: bool) -> bool:
-        """Note that a file is looked up; tell whether it will be opened, so that a GET serves better.
-
-        `ahead`: ask for the attributes of those that will be looked up next.
-        """
+    def looked_up(self, prefix: str, listing: Listing, listed: ObjectInfo) -> bool:
+        """Note that a file is looked up; tell whether it will be opened, so that a GET serves better."""
         visit = self._visit(prefix, listing)
-        visit.removals = max(0, visit.removals - 1)
         reads = visit.evidence > 0
         visit.evidence -= reads
         if reads and is_small(listed):
             return True
-        if ahead and not self._files.metadata_from_listing:
+        if not self._files.metadata_from_listing:
             for following in self._next_of_walk(prefix, listing, listed.key[len(prefix) :]):
                 if not (reads and is_small(following)) and self._is_unknown(following):
                     self._background.start_soon(self._describe, following)
         return False
-
-    def removed(self, prefix: str) -> None:
-        """Note that a file was removed."""
-        visit = self._visits.get(prefix)
-        if visit is not None:
-            visit.removals = min(visit.removals + 2, _MOST_EVIDENCE)
-
-    def is_being_emptied(self, prefix: str) -> bool:
-        """Tell whether files are looked up to be removed."""
-        visit = self._visits.get(prefix)
-        return visit is not None and visit.removals >= _REMOVALS
 
     def _next_of_walk(self, prefix: str, listing: Listing, name: str) -> Iterator[ObjectInfo]:
         """Yield what a walk will look up next, in this directory and in those after it."""

@@ -17,6 +17,7 @@ from s3rolefs.cache.blocks import ObjectVersion
 from s3rolefs.fs.names import Kind, Step
 
 if TYPE_CHECKING:
+    from s3rolefs.errors import FileSystemError
     from s3rolefs.fs.attributes import Attributes
     from s3rolefs.fs.writer import Writer
     from s3rolefs.model import InodeNumber, ObjectInfo
@@ -32,8 +33,10 @@ class Inode:
     while a write to a file whose name somebody else took is STALE. `permanent`: a directory that is there
     whatever S3 says, the root or one of a map. `beside`: an object where a directory may have the plain name;
     `named_object`: it was made under that name here, and keeps it while it is known.
-    `times_were_set`: utimens gave times that S3 does not have yet. `lock` orders what changes the content,
-    the attributes or the place.
+    `refused` is why bytes that the kernel had already taken from a program are not here, until the file is
+    emptied or closed for good. `times_were_set`: utimens gave times that S3 does not have yet.
+    `times_outdated`: somebody else changed them while it was open, and a kernel that keeps times shows the
+    old ones. `lock` orders what changes the content, the attributes or the place.
     """
 
     __slots__ = (
@@ -50,9 +53,11 @@ class Inode:
         "number",
         "parent",
         "permanent",
+        "refused",
         "removed",
         "step",
         "symlink_target",
+        "times_outdated",
         "times_were_set",
         "version",
         "writable_handles",
@@ -84,8 +89,9 @@ class Inode:
         self.writable_handles = 0
         self.detached = False
         self.removed = False
+        self.refused: FileSystemError | None = None
         self.writer: Writer | None = None
-        self.times_were_set = False
+        self.times_were_set = self.times_outdated = False
         self.symlink_target: bytes | None = None
         self.version: ObjectVersion | None = None
         self.lock = trio.Lock()

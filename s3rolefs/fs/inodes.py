@@ -202,6 +202,10 @@ class InodeTable:
                 del inode.parent.children[inode.step]
             inode = inode.parent
 
+    def open_for_writing(self) -> list[Inode]:
+        """Return the files that a descriptor may write to."""
+        return [inode for inode in self._by_number.values() if inode.writable_handles]
+
     def unsent_below(self, directory: Inode) -> list[Inode]:
         """Return the files below a directory with content that S3 lacks: it exists as long as they do."""
         return [inode for inode in self.writing if inode.is_unsent and inode.is_within(directory)]

@@ -1,11 +1,11 @@
-"""Keep what S3 could not take: versions that wait on local disk, and those that lost to somebody else's."""
+"""Keep what S3 does not have: versions that wait on local disk, and those that lost to somebody else's."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
-from s3rolefs.errors import FileSystemError
+from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import to_metadata
 from s3rolefs.fs.unsent import KeptVersion, Unsent, UnsentFolder
 from s3rolefs.fs.writer import Attempt
@@ -17,9 +17,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WAITS = "it waits for its turn"
+"""The reason of a version that nobody has tried to send yet (`writeback`)."""
+
 
 class Keeper:
-    """Save unsent content as files, each inode under one name until S3 has it."""
+    """Save unsent content on local disk, each inode under one name until S3 has it.
+
+    What could not be sent, and what a person has to decide about, are files as programs wrote them; what is
+    small and waits for its turn is an entry of the journal.
+    """
 
     def __init__(self, folder: UnsentFolder, table: InodeTable) -> None:
         self._folder = folder
@@ -31,9 +38,25 @@ class Keeper:
     def __contains__(self, inode: Inode) -> bool:
         return inode in self._waiting
 
+    def has(self, inode: Inode) -> bool:
+        """Tell whether a version of an inode is on local disk, sent in vain or not yet."""
+        return inode in self._names
+
     def unsent(self) -> list[Unsent]:
         """Return what S3 does not have although its program was told so, or lost the race for its key."""
         return [*self._waiting.values(), *self._conflicts]
+
+    def write_down(self, inode: Inode, writer: Writer) -> None:
+        """Make sure that what an inode has now is sent also when this process dies; NO_SPACE, OSError."""
+        name = self._names.setdefault(inode, self._folder.new_name())
+        description = self._description(inode, writer, WAITS, conflict=False)
+        if writer.spool.in_memory and inode not in self._waiting:
+            self._folder.journal.write(name, description.as_fields(), writer.spool.memory())
+            return
+        if not self._folder.has_room():
+            raise FileSystemError(Reason.NO_SPACE, "the disk of the spool is nearly full")
+        self._save(name, writer, description)
+        self._folder.unsynced.add(name)
 
     def keep(self, inode: Inode, writer: Writer, reason: str, *, conflict: bool = False) -> Unsent:
         """Save an inode's content as a file; the same file when it is kept again."""
@@ -45,8 +68,7 @@ class Keeper:
             conflict=conflict,
         )
         try:
-            writer.spool.keep(self._folder.data_path(name), writer.size_bytes)
-            self._folder.describe(name, self._description(inode, writer, reason, conflict=conflict))
+            self._save(name, writer, self._description(inode, writer, reason, conflict=conflict))
         except (OSError, FileSystemError) as error:
             log.error("%s could not be kept on local disk, it is in memory only: %s", unsent.path, error)
         if conflict:
@@ -73,9 +95,18 @@ class Keeper:
     def forget(self, inode: Inode) -> None:
         """Drop what is kept of an inode: S3 has it, or its name was removed."""
         name = self._names.pop(inode, None)
-        if name is not None:
-            del self._waiting[inode]
+        if name is None:
+            return
+        if name in self._folder.journal:
+            self._folder.journal.end(name)
+        else:
             self._folder.remove(name)
+        self._waiting.pop(inode, None)
+
+    def _save(self, name: str, writer: Writer, description: KeptVersion) -> None:
+        writer.spool.keep(self._folder.data_path(name), writer.size_bytes)
+        self._folder.describe(name, description)
+        self._folder.journal.end(name)
 
     def _describe_old(self, name: str, kept: KeptVersion) -> Unsent:
         return Unsent(

@@ -14,12 +14,12 @@ import trio
 
 from s3rolefs.cache.listings import DIRECTORY, NOTHING
 from s3rolefs.errors import FileSystemError, Reason, StoreError
-from s3rolefs.fs.concurrency import for_each
+from s3rolefs.fs.concurrency import at_once, for_each
 from s3rolefs.fs.directories import holds_something
 from s3rolefs.fs.inode import Inode, version_of
 from s3rolefs.fs.upload import copies_everything, copy_object
-from s3rolefs.model import Key, ObjectInfo, Stored
-from s3rolefs.s3.store import BatchDeleteLimit, ObjectAttributes, ObjectStore
+from s3rolefs.model import Key, ListPage, ObjectInfo, Stored
+from s3rolefs.s3.store import ObjectAttributes, ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,11 +32,15 @@ if TYPE_CHECKING:
     from s3rolefs.fs.inodes import InodeTable
     from s3rolefs.fs.moverecord import MoveRecord
     from s3rolefs.fs.names import Step
+    from s3rolefs.fs.removals import Removals
     from s3rolefs.fs.unsent import UnsentFolder
 
 log = logging.getLogger(__name__)
 
 _COPIES_AT_ONCE = 32
+# A service removes the keys of one request one by one; a request costs nothing.
+_BATCH_KEYS = 50
+_BATCHES_AT_ONCE = 8
 
 
 class Mover:
@@ -51,6 +55,7 @@ class Mover:
         committer: Committer,
         clock: Clock,
         folder: UnsentFolder,
+        removals: Removals,
     ) -> None:
         self._store = store
         self._metadata = metadata
@@ -59,6 +64,7 @@ class Mover:
         self._committer = committer
         self._clock = clock
         self._folder = folder
+        self._removals = removals
 
     async def move_file(self, inode: Inode, parent: Inode, step: Step, *, overwrite: bool) -> None:
         """Give a file another name; the caller holds its lock and has saved an open target's bytes."""
@@ -67,12 +73,27 @@ class Mover:
             raise FileSystemError(Reason.STALE, "the object was changed by somebody else")
         old_parent, old_step, old = inode.parent, inode.step, inode.version
         target = Key(self._table.directory_prefix(parent) + step.key)
-        try:
+        await self._removals.settle(target)
+        stored: Stored | None = None
+        emptied: Inode | None = None
+
+        async def copy() -> None:
+            nonlocal stored
             stored = await self._committer.copy_to(inode, target, if_none_match=not overwrite)
+
+        async def look() -> None:
+            nonlocal emptied
+            if not parent.is_within(old_parent):  # it will hold the copy
+                emptied = await self._directories.emptied(old_parent, *self._table.place_of(inode))
+
+        try:
+            await at_once(copy, look)
+            assert stored is not None
             moved = replace(old, key=target, etag=stored.etag)
             # Who reads the file goes on at the new place.
             _point(inode, moved)
-            await self._directories.stay_without(inode)
+            if emptied is not None:
+                await self._directories.mark(emptied)
             await self._store.delete(old.key)
         except FileSystemError as error:
             _point(inode, old)
@@ -94,21 +115,36 @@ class Mover:
         )
         self._committer.stored(inode, info, moved)
 
+    def move_unsent(self, inode: Inode, parent: Inode, step: Step) -> None:
+        """Give a file that S3 has not heard of another name."""
+        self._metadata.changed(*self._table.place_of(inode), NOTHING)
+        self._table.move(inode, parent, step)
+        self._metadata.made_again(*self._table.place_of(inode))
+
     async def move_directory(self, inode: Inode, parent: Inode, step: Step, *, overwrite: bool) -> None:
         """Give a directory another name; the caller keeps everybody else out of what is below it."""
         if inode.parent is None or inode.detached:
             raise FileSystemError(Reason.STALE, "the directory is gone")
-        for child in self._table.unsent_below(inode):
-            async with child.lock:
-                await self._committer.commit(child)
         old_prefix = self._table.directory_prefix(inode)
         new_prefix = self._table.directory_prefix(parent) + step.key
-        page = await self._store.list_page(new_prefix, delimiter="", limit=2)
+        await self._settle_below(inode)
+        await self._removals.settle_below(new_prefix)
+        page: ListPage | None = None
+        objects: list[ObjectInfo] = []
+
+        async def look() -> None:
+            nonlocal page
+            page = await self._store.list_page(new_prefix, delimiter="", limit=2)
+
+        async def list_all() -> None:
+            objects.extend(await self._objects_below(old_prefix))
+
+        await at_once(look, list_all)
+        assert page is not None
         if holds_something(page, new_prefix):
             raise FileSystemError(Reason.NOT_EMPTY if overwrite else Reason.EXISTS)
         if page.objects and not overwrite:
             raise FileSystemError(Reason.EXISTS)
-        objects = await self._objects_below(old_prefix)
         record = self._folder.begin_move(old_prefix, new_prefix, len(objects))
         begun: list[Key] = []
         copied: dict[Key, Stored] = {}
@@ -139,7 +175,8 @@ class Mover:
         self._point(moved, old_prefix, new_prefix, copied)
         record.begin_removing()
         try:
-            await self._directories.stay_without(inode)
+            if not parent.is_within(inode.parent):  # it holds the copies
+                await self._directories.stay_without(inode)
             await self._delete([info.key for info in objects])
         except FileSystemError:
             log.error("%s was copied to %s, but not all of it was removed", old_prefix, new_prefix)
@@ -164,9 +201,8 @@ class Mover:
         begun, everything had been copied: what is still to be copied was made since, and stays, too.
         """
         old_path, new_path = (self._table.path_of(prefix[:-1]) for prefix in (record.old, record.new))
-        for child in self._table.unsent_below(inode):
-            async with child.lock:
-                await self._committer.commit(child)
+        await self._settle_below(inode)
+        await self._removals.settle_below(record.new)
         objects = await self._objects_below(record.old)
         there = {info.key: info for info in await self._objects_below(record.new)}
         missing: list[ObjectInfo] = []
@@ -226,6 +262,16 @@ class Mover:
                 inode.checked_at_seconds = float("-inf")
         return current
 
+    async def _settle_below(self, directory: Inode) -> None:
+        """Let S3 have, and have heard of, everything below a directory."""
+
+        async def commit(inode: Inode) -> None:
+            async with inode.lock:
+                await self._committer.commit(inode)
+
+        await for_each(self._table.unsent_below(directory), commit, limit=_COPIES_AT_ONCE)
+        await self._removals.settle_below(self._table.directory_prefix(directory))
+
     def _point(
         self,
         inodes: Sequence[Inode],
@@ -283,17 +329,20 @@ class Mover:
             log.error("copies that were made already are left: %s", error)
 
     async def _delete(self, keys: list[Key]) -> None:
+        async def delete(batch: list[Key]) -> None:
+            failures = await self._store.delete_many(batch)
+            if failures:
+                raise StoreError(
+                    Reason.ACCESS_DENIED if failures[0].code == "AccessDenied" else Reason.REFUSED,
+                    f"{len(failures)} objects were not deleted, the first because: {failures[0].message}",
+                    operation="DeleteObjects",
+                    key=failures[0].key,
+                    code=failures[0].code,
+                )
+
+        batches = [keys[start : start + _BATCH_KEYS] for start in range(0, len(keys), _BATCH_KEYS)]
         with trio.CancelScope(shield=True):
-            for start in range(0, len(keys), BatchDeleteLimit):
-                failures = await self._store.delete_many(keys[start : start + BatchDeleteLimit])
-                if failures:
-                    raise StoreError(
-                        Reason.ACCESS_DENIED if failures[0].code == "AccessDenied" else Reason.REFUSED,
-                        f"{len(failures)} objects were not deleted, the first because: {failures[0].message}",
-                        operation="DeleteObjects",
-                        key=failures[0].key,
-                        code=failures[0].code,
-                    )
+            await for_each(batches, delete, limit=_BATCHES_AT_ONCE)
 
 
 def _point(inode: Inode, version: ObjectVersion) -> None:

@@ -34,20 +34,15 @@ class Namespace:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def lookup(self, parent: InodeNumber, name: bytes, *, privileged: bool = False) -> Inode:
-        """Return the inode of a name, with one more reference.
-
-        The kernel asks again for attributes that are not fresh, but not before it compares the owner's number
-        with that of who wants to remove the file or change its attributes. Who is `privileged` may do so with
-        any: when he removes files one by one, their attributes need not be known.
-        """
+    async def lookup(self, parent: InodeNumber, name: bytes) -> Inode:
+        """Return the inode of a name, with one more reference."""
         directory = self._core.directory(parent)
         if name == b".":
             inode = directory
         elif name == b"..":
             inode = directory.parent or directory
         else:
-            inode = await self._core.tree.lookup(directory, name, provisional=privileged)
+            inode = await self._core.tree.lookup(directory, name)
         inode.lookups += 1
         return inode
 
@@ -77,9 +72,12 @@ class Namespace:
         inode = await self._core.refreshed(number)
         self._core.check_writable()
         async with self._core.tree_lock.shared(inode), inode.lock:
+            restates = changes.only_restates(inode.attributes, through_handle=handle is not None)
             if changes.size_bytes is not None:
-                await self._core.truncate(inode, changes.size_bytes, commit=handle is None)
-            if changes.names_attributes():
+                await self._core.truncate(inode, changes, commit=handle is None)
+            elif restates:
+                inode.attributes = changed(inode.attributes, changes)
+            if changes.names_attributes() and not restates:
                 await self._core.change_attributes(inode, changed(inode.attributes, changes))
                 inode.times_were_set |= changes.mtime_ns is not None
         return inode
@@ -135,26 +133,36 @@ class Namespace:
         """Remove a file; who has it open keeps its bytes until the last close."""
         self._core.check_writable()
         directory = self._core.directory(parent)
-        inode = await self._core.tree.lookup(directory, name, provisional=True)
+        inode = await self._core.tree.lookup(directory, name)
         if inode.is_directory:
             raise FileSystemError(Reason.IS_DIRECTORY)
         async with self._core.tree_lock.shared(inode), inode.lock:
             await self._save_bytes_of_open(inode)
             if inode.version is not None or (inode.writer is not None and inode.writer.doubt is not None):
-                if inode.step == CONTENT:
-                    await self._core.directories.make_marker(directory, self._core.table.key(inode))
-                else:
-                    await self._core.directories.stay_without(inode)
-                    await self._core.store.delete(self._core.table.key(inode))
+                await self._remove_object(inode, directory)
             left = directory.info if inode.step == CONTENT else None
-            prefix, step = self._core.table.place_of(inode)
-            self._core.metadata.changed(prefix, step, left or NOTHING)
-            self._core.foresight.removed(prefix)
+            self._core.metadata.changed(*self._core.table.place_of(inode), left or NOTHING)
             self._core.committer.keeper.forget(inode)
             self._core.table.remove(inode)
             await self._core.committer.close_writer_if_unused(inode)
         inode.took(ctime_ns=time.time_ns())
         directory.children_changed()
+
+    async def _remove_object(self, inode: Inode, directory: Inode) -> None:
+        """Remove the object of a file whose lock is held; with `writeback` S3 hears of it a little later."""
+        if inode.step == CONTENT:
+            await self._core.directories.make_marker(directory, self._core.table.key(inode))
+            return
+        if self._core.files.writeback and inode.version is not None:
+            try:
+                self._core.removals.add(inode)
+            except FileSystemError as error:
+                log.warning("%s is removed at once: %s", self._core.table.path(inode), error)
+            else:
+                self._core.queue.sync_soon()
+                return
+        await self._core.directories.stay_without(inode)
+        await self._core.store.delete(self._core.table.key(inode))
 
     async def rmdir(self, parent: InodeNumber, name: bytes) -> None:
         """Remove an empty directory."""
@@ -166,6 +174,7 @@ class Namespace:
         if inode.permanent:
             raise FileSystemError(Reason.BUSY, "this directory is the map's")
         async with self._core.tree_lock.shared(inode), inode.lock:
+            await self._core.removals.settle_below(self._core.table.directory_prefix(inode), leaving=True)
             await self._core.directories.remove(inode)
         directory.children_changed()
 
@@ -226,7 +235,11 @@ class Namespace:
                     return
                 if not beside:
                     self._core.check_free(new_directory, step)
-                await self._core.mover.move_file(inode, new_directory, step, overwrite=overwrite)
+                if overwrite and self._is_here_only(inode) and (target is None or self._is_here_only(target)):
+                    self._core.mover.move_unsent(inode, new_directory, step)
+                    self._core.queue.write_down_again(inode)
+                else:
+                    await self._core.mover.move_file(inode, new_directory, step, overwrite=overwrite)
                 inode.beside = inode.named_object = beside
                 if target is not None:
                     self._core.committer.keeper.forget(target)
@@ -234,6 +247,12 @@ class Namespace:
         inode.took(ctime_ns=time.time_ns())
         directory.children_changed()
         new_directory.children_changed()
+
+    def _is_here_only(self, inode: Inode) -> bool:
+        """Tell whether a file has only waited so far, with `writeback`: nobody tried to store it."""
+        if not self._core.files.writeback or inode.writer is None or inode in self._core.committer.keeper:
+            return False
+        return inode.writer.never_stored and inode.version is None and inode.writer.doubt is None
 
     async def _save_bytes_of_open(self, inode: Inode) -> None:
         """Bring an open file's bytes here before its object goes away."""

@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 SINGLE_PUT_LIMIT_BYTES = 16 * MIB
 SINGLE_COPY_LIMIT_BYTES = 5 * GIB
 PART_BYTES = 8 * MIB
+# Of a file that is still being written: each part is a request that costs as much, whatever its size.
+STREAM_PART_BYTES = 16 * MIB
 LARGEST_FILE_BYTES = 5 * 1024 * GIB
 # Every copied piece may have a changed one behind it: twice as many parts, and those of long copied pieces.
 _PARTS_PLANNED = 3_500
 _COPIES_PLANNED = 2_500
-_COPY_PART_BYTES = 512 * MIB
+# S3 copies each range at the speed of one stream: so many at once, unless they would be small.
+_COPIES_AT_ONCE = 8
+_SMALLEST_COPY_BYTES = 64 * MIB
+_LARGEST_COPY_BYTES = 512 * MIB
 _STREAM_TIER_PARTS = 1_000
 
 
@@ -38,25 +43,26 @@ class Part:
 def stream_part(number: int) -> Part:
     """Return the full part `number` of an upload whose final size is not known.
 
-    Sizes double every 1,000 parts: 8 MiB up to 4 GiB, which is more than S3's 5 TiB in 10,000 parts.
+    Sizes double every 1,000 parts: 16 MiB up to 4 GiB, which is more than S3's 5 TiB in 10,000 parts.
     """
     tier, place = divmod(number - 1, _STREAM_TIER_PARTS)
-    length = PART_BYTES << tier
-    offset = PART_BYTES * _STREAM_TIER_PARTS * ((1 << tier) - 1) + place * length
+    length = STREAM_PART_BYTES << tier
+    offset = STREAM_PART_BYTES * _STREAM_TIER_PARTS * ((1 << tier) - 1) + place * length
     return Part(number=number, offset=offset, length=length)
 
 
 def stream_part_at(offset: int) -> int:
     """Return the number of the streamed part that holds a byte."""
-    tier = (offset // (PART_BYTES * _STREAM_TIER_PARTS) + 1).bit_length() - 1
-    start = PART_BYTES * _STREAM_TIER_PARTS * ((1 << tier) - 1)
-    return tier * _STREAM_TIER_PARTS + (offset - start) // (PART_BYTES << tier) + 1
+    tier = (offset // (STREAM_PART_BYTES * _STREAM_TIER_PARTS) + 1).bit_length() - 1
+    start = STREAM_PART_BYTES * _STREAM_TIER_PARTS * ((1 << tier) - 1)
+    return tier * _STREAM_TIER_PARTS + (offset - start) // (STREAM_PART_BYTES << tier) + 1
 
 
 def plan_parts(size: int, base_size: int, changed: Ranges) -> list[Part]:
     """Cut [0, size) into parts, copying what is unchanged of a base version of `base_size` bytes."""
     part_bytes = max(PART_BYTES, _share(size, _PARTS_PLANNED))
-    copy_part_bytes = max(_COPY_PART_BYTES, _share(size, _COPIES_PLANNED))
+    at_once = min(max(_share(size, _COPIES_AT_ONCE), _SMALLEST_COPY_BYTES), _LARGEST_COPY_BYTES)
+    copy_part_bytes = max(at_once, _share(size, _COPIES_PLANNED))
     smallest = part_bytes * 5 // 8
     pieces = _widen(_pieces(size, base_size, changed, part_bytes), smallest)
     parts: list[Part] = []

@@ -55,6 +55,11 @@ class Spool:
             return bytes(self._memory[offset : offset + size]).ljust(size, b"\0")
         return os.pread(self._fd, size, offset).ljust(size, b"\0")
 
+    def memory(self) -> bytes:
+        """Return all there is in memory; what it lacks of the file is a hole, or in S3."""
+        assert self._memory is not None
+        return bytes(self._memory)
+
     def extend(self, old_size: int, new_size: int) -> None:
         """Make [old_size, new_size) a hole of zeros."""
         if self._memory is not None and new_size > MEMORY_LIMIT_BYTES:
@@ -101,7 +106,7 @@ class Spool:
             os.link(f"/proc/self/fd/{self._fd}", path, src_dir_fd=self._fd, follow_symlinks=True)
         except OSError:
             draft = path.with_suffix(".draft")
-            with _disk_full(), open(draft, "wb", opener=_private) as target:
+            with _disk_full(), open(draft, "wb", opener=private) as target:
                 position = 0
                 while sent := os.sendfile(target.fileno(), self._fd, position, _COPY_BYTES):
                     position += sent
@@ -151,7 +156,8 @@ class Spool:
                 offset += written
 
 
-def _private(path: str, flags: int) -> int:
+def private(path: str, flags: int) -> int:
+    """Open a file that nobody else may read: an opener for `open`."""
     return os.open(path, flags, 0o600)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from s3rolefs.cache.listings import NOTHING
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import names
 from s3rolefs.fs.decoding import Decoder
@@ -58,13 +60,9 @@ class Tree:
         age_seconds = self._clock.boot_seconds() - inode.checked_at_seconds
         return max(0.0, self._files.metadata_ttl_seconds - age_seconds)
 
-    async def lookup(self, parent: Inode, name: bytes, *, provisional: bool = False) -> Inode:
-        """Return the inode of a name; NOT_FOUND, NAME_TOO_LONG.
-
-        `provisional`: that of a file which is about to be removed may have other attributes than its own; it
-        is not fresh, and who asks for them gets its own.
-        """
-        return await self._find(parent, *names.read(names.decoded(name)), provisional=provisional)
+    async def lookup(self, parent: Inode, name: bytes) -> Inode:
+        """Return the inode of a name; NOT_FOUND, NAME_TOO_LONG."""
+        return await self._find(parent, *names.read(names.decoded(name)))
 
     def known(self, parent: Inode, name: bytes) -> Inode | None:
         """Return what a name stands for if that needs no request."""
@@ -82,7 +80,7 @@ class Tree:
                 return None
         return inode if inode is not None and self.is_fresh(inode) else None
 
-    async def _find(self, parent: Inode, form: Form, text: str, *, provisional: bool = False) -> Inode:
+    async def _find(self, parent: Inode, form: Form, text: str) -> Inode:
         if form is Form.PART:
             return await self._part(parent, Step(Kind.PART, text))
         directory, file = Step(Kind.DIRECTORY, text), Step(Kind.OBJECT, text)
@@ -98,9 +96,11 @@ class Tree:
             began_at_seconds = self._clock.boot_seconds()
             prefix, component = self._table.place(parent, file)
             changes = self._metadata.follow(prefix)
-            found = await self._finder.resolve(prefix, component, form, provisional=provisional)
+            # Of a removal that S3 has still to hear of the finder asks nothing.
+            removing = self._metadata.is_removing(prefix, component)
+            found = await self._finder.resolve(prefix, component, form)
             if (
-                changes.get(component) is not None
+                not (changes.get(component) is None or (removing and changes.get(component) is NOTHING))
                 or changes.get(component + "/") is not None
                 or self._table.place(parent, file)[0] != prefix
                 # What is missing below a directory that moves is at the new place already.
@@ -117,7 +117,7 @@ class Tree:
                     file,
                     found.listed is not None,
                     found.listed,
-                    float("-inf") if found.provisional else began_at_seconds,
+                    began_at_seconds,
                     beside=own,
                 )
                 # Made as one beside a directory, it leaves the plain name to that.
@@ -220,7 +220,8 @@ class Tree:
             return known  # written or stored here while S3 was being asked
         decoded = self._decoder.attributes(info, directory=step.kind is Kind.DIRECTORY)
         if known is not None:
-            if self._is_same(known, info, decoded):
+            known.times_outdated |= self._keeps_other_times(known, info)
+            if self._is_same(known, info, decoded) and (known.handles or not known.times_outdated):
                 self._refresh(known, info, decoded, checked_at_seconds)
                 known.beside = beside
                 return known
@@ -235,6 +236,15 @@ class Tree:
         if known.is_directory:
             return True
         return info is not None and known.version is not None and known.version.etag == info.etag
+
+    def _keeps_other_times(self, known: Inode, info: ObjectInfo | None) -> bool:
+        """Tell whether somebody else changed the times of a file, which the kernel believes to know."""
+        if not self._files.kernel_gathers_writes or not stat.S_ISREG(known.attributes.mode):
+            return False
+        before, now = ((one.metadata if one is not None else None) for one in (known.info, info))
+        if before is None or now is None:
+            return False
+        return any(before.get(name) != now.get(name) for name in ("mtime", "ctime"))
 
     def _refresh(
         self, known: Inode, info: ObjectInfo | None, decoded: Attributes, checked_at_seconds: float

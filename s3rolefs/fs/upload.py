@@ -47,6 +47,8 @@ async def send_parts(
     upload_id = await store.create_multipart(key, attributes)
     sent: list[UploadedPart] = []
     size_bytes = 0
+    # What is copied onto itself is proved by the condition of the completion.
+    proved = base is not None and base.key == key and base.etag == if_match
 
     async def copy(part: Part) -> UploadedPart | None:
         assert base is not None
@@ -58,7 +60,7 @@ async def send_parts(
                 source=base.key,
                 offset=part.offset,
                 length=part.length,
-                if_match=base.etag,
+                if_match=None if proved else base.etag,
             )
         except StoreError as error:
             if bring is None or error.reason not in _NO_PART_COPIES:

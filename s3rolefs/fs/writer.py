@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from s3rolefs.cache.buffers import BLOCK_BYTES
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs.parts import LARGEST_FILE_BYTES, PART_BYTES, SINGLE_PUT_LIMIT_BYTES, plan_parts
+from s3rolefs.fs.parts import LARGEST_FILE_BYTES, SINGLE_PUT_LIMIT_BYTES, STREAM_PART_BYTES, plan_parts
 from s3rolefs.fs.spool import Spool
 from s3rolefs.fs.upload import StreamingUpload, send_parts
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from s3rolefs.model import Key, Stored
     from s3rolefs.s3.store import ObjectAttributes, ObjectStore
 
-_STREAM_FROM_BYTES = 2 * PART_BYTES
 _FETCH_BLOCKS = 8
 
 
@@ -94,7 +93,7 @@ class Writer:
         self.spool.write(offset, content)
         self.size_bytes = max(self.size_bytes, end)
         self.revision += 1
-        if self.size_bytes >= _STREAM_FROM_BYTES and not self._base_limit and end == self.size_bytes:
+        if self.size_bytes >= STREAM_PART_BYTES and not self._base_limit and end == self.size_bytes:
             if self._stream is None:
                 self._stream = stream()
             if self._stream is not None:
@@ -155,7 +154,7 @@ class Writer:
         """
         if self._stream is not None:
             stream, self._stream = self._stream, None
-            if self.size_bytes >= _STREAM_FROM_BYTES and stream.fits(self.size_bytes) and stream.key == key:
+            if self.size_bytes >= STREAM_PART_BYTES and stream.fits(self.size_bytes) and stream.key == key:
                 self._attempt(stream.attributes)
                 try:
                     stored = await stream.finish(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,6 @@ class Operations(pyfuse3.Operations):
     """Answer the kernel. Every request is answered within the object store's limits on time."""
 
     supports_dot_lookup = True
-    enable_writeback_cache = False
     enable_acl = False
 
     def __init__(self, filesystem: FileSystem) -> None:
@@ -49,14 +47,14 @@ class Operations(pyfuse3.Operations):
         self._extended = filesystem.extended
         self._xattr = filesystem.files.xattr
         self._negative_seconds = filesystem.files.negative_ttl_seconds
+        self.enable_writeback_cache = filesystem.files.kernel_gathers_writes
 
     @answered
     async def lookup(
         self, parent_inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         try:
-            parent = InodeNumber(parent_inode)
-            return self._entry(await self._names.lookup(parent, name, privileged=ctx.uid == 0))
+            return self._entry(await self._names.lookup(InodeNumber(parent_inode), name))
         except FileSystemError as error:
             if error.reason is not Reason.NOT_FOUND or self._negative_seconds <= 0:
                 raise
@@ -89,6 +87,7 @@ class Operations(pyfuse3.Operations):
             size_bytes=attr.st_size if fields.update_size else None,
             atime_ns=attr.st_atime_ns if fields.update_atime else None,
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+            ctime_ns=attr.st_ctime_ns if fields.update_ctime else None,
         )
         handle = None if fh is None else FileHandle(fh)
         return self._entry(await self._names.setattr(InodeNumber(inode), changes, handle))
@@ -176,13 +175,13 @@ class Operations(pyfuse3.Operations):
             handle, inode = await self._descriptors.create(
                 InodeNumber(parent_inode), name, mode, flags, _caller(ctx)
             )
-        return _opened(handle, flags), self._entry(inode)
+        return _opened(handle), self._entry(inode)
 
     @answered
     async def open(
         self, inode: pyfuse3.InodeT, flags: pyfuse3.FlagT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.FileInfo:
-        return _opened(await self._descriptors.open(InodeNumber(inode), flags, _caller(ctx)), flags)
+        return _opened(await self._descriptors.open(InodeNumber(inode), flags, _caller(ctx)))
 
     @answered
     async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
@@ -191,7 +190,14 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def write(self, fh: pyfuse3.FileHandleT, off: int, buf: bytes) -> int:
-        return await self._descriptors.write(FileHandle(fh), off, buf)
+        try:
+            return await self._descriptors.write(FileHandle(fh), off, buf)
+        except FileSystemError as error:
+            if not self.enable_writeback_cache:
+                raise
+            # The program was told long ago that it was written, and the kernel makes EIO of most errors.
+            self._descriptors.refuse(FileHandle(fh), error)
+            return len(buf)
 
     @answered
     async def flush(self, fh: pyfuse3.FileHandleT) -> None:
@@ -242,7 +248,7 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def fsyncdir(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
-        """Answer at once: changes of names are in S3 before they return."""
+        await self._descriptors.fsyncdir(FileHandle(fh))
 
     @answered
     async def getxattr(self, inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
@@ -326,11 +332,10 @@ def _caller(ctx: pyfuse3.RequestContext) -> Caller:
     return Caller(uid=ctx.uid, gid=ctx.gid, umask=ctx.umask)
 
 
-def _opened(handle: FileHandle, flags: int) -> pyfuse3.FileInfo:
-    # The page cache may always be kept: a version that somebody else wrote is another inode.
-    return pyfuse3.FileInfo(
-        fh=pyfuse3.FileHandleT(handle), direct_io=bool(flags & os.O_DIRECT), keep_cache=True
-    )
+def _opened(handle: FileHandle) -> pyfuse3.FileInfo:
+    # The page cache may always be kept: a version that somebody else wrote is another inode. O_DIRECT goes
+    # past it without `direct_io`, too, which would overlook writes that are still gathered, and times.
+    return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(handle), keep_cache=True)
 
 
 @contextlib.contextmanager

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pyfuse3
 
 from s3rolefs.fuse.kernel import NotMountedError
+from s3rolefs.fuse.patience import wait_with_patience
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from s3rolefs.model import InodeNumber
 
 SUBTYPE = "s3rolefs"
 
@@ -42,7 +45,19 @@ def open_session(
 
 async def serve() -> None:
     """Answer requests until the directory is unmounted or `end` is called."""
+    wait_with_patience()
     await pyfuse3.main(max_tasks=_MAX_TASKS)
+
+
+def collect_writes_blocking(numbers: Iterable[InodeNumber]) -> None:
+    """Make the kernel hand over the writes that it has gathered for these files; `serve` must be running.
+
+    Not on the loop: the kernel waits until its writes are answered.
+    """
+    for number in numbers:
+        # Closed and forgotten meanwhile: then it was handed over.
+        with suppress(OSError):
+            pyfuse3.invalidate_inode(pyfuse3.InodeT(number))
 
 
 def end() -> None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from s3rolefs.config import BucketConfig, FileConfig, MountConfig, RoleConfig, StoreConfig
 from s3rolefs.errors import MountFailure, UserError
-from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT, Target
+from s3rolefs.mounting.memory import default_cache_bytes
+from s3rolefs.mounting.option import Target
+from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT
 from s3rolefs.mounting.settings import load_settings
 from s3rolefs.mounting.source import parse_source
 from s3rolefs.mounting.words import ELSEWHERE, IGNORED, PASSED_ON, SECRETS
@@ -232,6 +234,7 @@ def _files(parsed: Parsed, *, read_only: bool) -> FileConfig:
     fields["exclusive_at_open"] = derived.get("exclusive") == "open"
     for name in ("spool_dir", "cache_dir"):
         fields.setdefault(name, _default_dir())
+    fields.setdefault("cache_memory_bytes", default_cache_bytes())
     return FileConfig(**fields)
 
 

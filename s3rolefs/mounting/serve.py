@@ -243,6 +243,7 @@ class Server:
             _log.info("%s is busy: open files are cut off once their data is sent", self._config.mountpoint)
             with contextlib.suppress(kernel.MountBusyError, kernel.NotMountedError):
                 await self._unmount(lazy=True)
+            await self._collect_writes(filesystem)
             await self._drain(filesystem)
         except kernel.NotMountedError as error:
             _log.warning("%s could not be unmounted: %s", self._config.mountpoint, error)
@@ -251,6 +252,12 @@ class Server:
 
     async def _unmount(self, *, lazy: bool) -> None:
         await trio.to_thread.run_sync(partial(kernel.unmount_blocking, self._config.mountpoint, lazy=lazy))
+
+    async def _collect_writes(self, filesystem: FileSystem) -> None:
+        """Take what the kernel has gathered for open files, so that it is sent or kept."""
+        numbers = filesystem.open_for_writing()
+        with trio.move_on_after(self._config.stop_timeout_seconds):
+            await trio.to_thread.run_sync(session.collect_writes_blocking, numbers, abandon_on_cancel=True)
 
     async def _drain(self, filesystem: FileSystem) -> list[Unsent]:
         """Send what is unsent, within stop_timeout of the first call; return what was kept.

@@ -10,7 +10,7 @@ import os
 import select
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from s3rolefs.errors import MountFailure, SystemFailure, UserError
 from s3rolefs.fuse import kernel
@@ -19,6 +19,8 @@ from s3rolefs.mounting import control, mounttable
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+
+    from s3rolefs.mounting.control import Answer
 
 # How often somebody who waits is told what is still unsent.
 _TELL_SECONDS = 1.0
@@ -50,7 +52,7 @@ def unmount(directory: str, *, lazy: bool, tell: Callable[[str], None]) -> None:
         # Dead: unmounting is judged by the kernel.
         connection = None
     # Asked while it is sure to answer: the process may end as soon as it is unmounted.
-    unsent = _unsent(connection) if connection is not None and not lazy else []
+    standing = _standing(connection) if connection is not None and not lazy else None
     try:
         kernel.unmount_blocking(path, lazy=lazy)
     except kernel.MountBusyError:
@@ -62,10 +64,10 @@ def unmount(directory: str, *, lazy: bool, tell: Callable[[str], None]) -> None:
         raise MountFailure(f"{directory} could not be unmounted: {error}.") from None
     if connection is not None and not lazy:
         with connection:
-            _wait(connection, unsent, tell)
+            _wait(connection, standing, tell)
 
 
-def _wait(connection: socket.socket, unsent: list[dict[str, Any]], tell: Callable[[str], None]) -> None:
+def _wait(connection: socket.socket, standing: Answer | None, tell: Callable[[str], None]) -> None:
     pid, _ = control.peer_of(connection)
     try:
         process = os.pidfd_open(pid)
@@ -78,30 +80,39 @@ def _wait(connection: socket.socket, unsent: list[dict[str, Any]], tell: Callabl
             ended, _, _ = select.select([process], [], [], _TELL_SECONDS)
             if ended:
                 break
-            unsent = _unsent(connection) or unsent
-            if unsent and (pending := _pending(unsent)) != told:
+            standing = _standing(connection) or standing
+            if standing is not None and (pending := _pending(standing)) not in ("", told):
                 told = pending
                 tell(pending)
     finally:
         os.close(process)
-    kept = [each["kept_at"] for each in unsent if each["kept_at"] and Path(each["kept_at"]).exists()]
+    kept = _kept_in(Path(standing["kept_in"])) if standing is not None else []
     if kept:
         raise SystemFailure(
             f"{_files_are(len(kept))} not in the bucket, but kept for the next mount: {', '.join(kept)}"
         )
 
 
-def _unsent(connection: socket.socket) -> list[dict[str, Any]]:
+def _standing(connection: socket.socket) -> Answer | None:
+    """Return the mount's status, None when its process is about to end."""
     try:
-        found: list[dict[str, Any]] = control.ask_on(connection, "status")["unsent"]
+        return control.ask_on(connection, "status")
     except UserError:
-        # The process is about to end.
-        return []
-    return found
+        return None
 
 
-def _pending(unsent: list[dict[str, Any]]) -> str:
-    return f"waiting until {_files_are(len(unsent))} sent: {unsent[0]['path']} ({unsent[0]['reason']}) ..."
+def _pending(standing: Answer) -> str:
+    """Say what is waited for, "" when it is nothing."""
+    unsent, waiting = standing["unsent"], standing["waiting"]
+    files, removals = waiting["files"] + len(unsent), waiting["removals"]
+    what = [f"{_files_are(files)} sent"] * bool(files) + [f"{_files_are(removals)} removed"] * bool(removals)
+    why = f": {unsent[0]['path']} ({unsent[0]['reason']})" if unsent else ""
+    return f"waiting until {' and '.join(what)}{why} ..." if what else ""
+
+
+def _kept_in(folder: Path) -> list[str]:
+    """Return the files of what was not sent; the removals that S3 has not heard of are in the journal."""
+    return sorted(str(path) for path in folder.glob("*") if path.suffix in {".data", ".journal"})
 
 
 def _files_are(count: int) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from s3rolefs.errors import CredentialsError, UserError
+from s3rolefs.fs.queue import NOTHING_WAITS
 from s3rolefs.mounting.checkup import check_each
 from s3rolefs.mounting.findings import as_json
 from s3rolefs.mounting.login import login
@@ -56,6 +57,8 @@ async def status(accesses: Sequence[Access]) -> Answer:
         "roles": [access.describe() for access in accesses],
         "requests": {},
         "unsent": [],
+        "waiting": asdict(NOTHING_WAITS),
+        "kept_in": None,
     }
 
 
@@ -143,6 +146,8 @@ class Views:
             "pid": os.getpid(),
             "requests": dict(sum((bucket.client.counts for bucket in self.buckets), Counter())),
             "unsent": [asdict(unsent) for unsent in self.filesystem.unsent()],
+            "waiting": asdict(self.filesystem.waiting()),
+            "kept_in": str(self.filesystem.kept_in),
         }
 
     async def check(self, request: Request) -> Answer:

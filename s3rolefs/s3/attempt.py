@@ -14,10 +14,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from s3rolefs.s3.store import bytes_in
 
-    from s3rolefs.s3.store import BlockFilled, Body
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from s3rolefs.s3.store import BlockFilled, Body, Buffers
 
 
 class FailureKind(enum.Enum):
@@ -95,11 +97,14 @@ class Attempt:
         "answer_timeout_seconds",
         "body",
         "filled_bytes",
+        "filled_count",
         "into",
+        "into_bytes",
         "io_timeout_seconds",
         "make_headers",
         "method",
         "origin",
+        "partial_bytes",
         "sent_bytes",
         "target",
     )
@@ -112,7 +117,8 @@ class Attempt:
         target: str,
         make_headers: Callable[[], Mapping[str, str]],
         body: Body = b"",
-        into: Sequence[memoryview] = (),
+        into: Buffers = (),
+        into_bytes: int | None = None,
         announce: BlockFilled | None = None,
         accepts: Callable[[int, Mapping[str, str]], bool] = lambda _status, _headers: True,
         io_timeout_seconds: float,
@@ -121,7 +127,8 @@ class Attempt:
         """Describe a request; `make_headers` runs in the worker just before sending (it signs).
 
         `target` is path and query as sent. The body of a success whose status and headers
-        `accepts` approves of goes into the buffers `into`; of one it does not approve of, nowhere.
+        `accepts` approves of goes into the buffers `into`, `into_bytes` in all (None: what they hold now);
+        of one it does not approve of, nowhere.
         `answer_timeout_seconds` limits
         the wait for the first byte of the answer, `io_timeout_seconds` every other wait.
         `announce` is called, in the worker, with the index of each buffer that is full.
@@ -132,12 +139,16 @@ class Attempt:
         self.make_headers = make_headers
         self.body = body
         self.into = into
+        self.into_bytes = bytes_in(into) if into_bytes is None else into_bytes
         self._announce = announce
         self.accepts = accepts
         self.io_timeout_seconds = io_timeout_seconds
         self.answer_timeout_seconds = answer_timeout_seconds
         self.sent_bytes = 0
         self.filled_bytes = 0
+        # The same as whole buffers, and bytes of the next.
+        self.filled_count = 0
+        self.partial_bytes = 0
         self.answer_headers: Mapping[str, str] = {}
         self._moved_at = time.monotonic()
         self._lock = threading.Lock()
@@ -160,6 +171,7 @@ class Attempt:
             if self._cancelled:
                 raise AttemptCancelled
             self._filling = True
+        self._moved_at = time.monotonic()
 
     def detach(self) -> None:
         """Tell that no socket carries the exchange any more."""
@@ -174,10 +186,12 @@ class Attempt:
     def record_filled(self, count: int) -> None:
         """Count body bytes that came into the buffers."""
         self.filled_bytes += count
+        self.partial_bytes += count
         self._moved_at = time.monotonic()
 
     def announce_filled(self, index: int) -> None:
         """Tell whoever made the attempt that buffer `index` is full."""
+        self.filled_count, self.partial_bytes = index + 1, 0
         if self._announce is not None:
             self._announce(index)
 

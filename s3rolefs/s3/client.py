@@ -16,6 +16,7 @@ from s3rolefs.s3.deletion import Deleter
 from s3rolefs.s3.endpoints import EndpointFinder
 from s3rolefs.s3.exchange import Exchange
 from s3rolefs.s3.headers import content_range, object_info, parse_http_date, stored, unquote_etag
+from s3rolefs.s3.store import bytes_in
 from s3rolefs.s3.tls import tls_maker
 from s3rolefs.s3.workers import WorkerPool
 from s3rolefs.s3.writes import Write, Writer, as_stored
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from s3rolefs.s3.capabilities import Capabilities
     from s3rolefs.s3.endpoints import Endpoint
     from s3rolefs.s3.exchange import SessionProvider
-    from s3rolefs.s3.store import BlockFilled, Body, ObjectAttributes
+    from s3rolefs.s3.store import BlockFilled, Body, Buffers, ObjectAttributes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,15 +150,16 @@ class S3Client:
     async def get(
         self,
         key: Key,
-        into: Sequence[memoryview],
+        into: Buffers,
         *,
+        length: int | None = None,
         offset: int = 0,
         if_match: str | None = None,
         on_filled: BlockFilled | None = None,
     ) -> ObjectInfo:
         """Fill the buffers with the object's bytes from `offset`."""
         self._guard(key)
-        wanted = sum(len(buffer) for buffer in into)
+        wanted = bytes_in(into) if length is None else length
         request = requests.get_object(key, offset=offset, length=wanted, if_match=if_match)
         answer = await self._exchange.perform(request, into=into, on_filled=on_filled)
         if answer.filled_bytes != wanted:

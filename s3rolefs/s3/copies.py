@@ -2,14 +2,16 @@
 
 A condition on the source is spelt `x-amz-copy-source-if-match`; radosgw 16 overlooks that, understands
 `x-amz-copy-if-match` for CopyObject, and nothing for UploadPartCopy; moto overlooks all of them.
-So what a service does is tried once, with an ETag that no object has.
+So what a service does is tried once, with an ETag that no object has, when a second copy gains by it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from s3rolefs.errors import Reason, StoreError
+import trio
+
+from s3rolefs.errors import FileSystemError, Reason, StoreError
 from s3rolefs.model import MIB, Key, ObjectInfo, Stored, UploadedPart
 from s3rolefs.s3 import outcomes, requests, wire
 from s3rolefs.s3.attempt import FailureKind
@@ -17,6 +19,8 @@ from s3rolefs.s3.headers import stored
 from s3rolefs.s3.writes import as_stored
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from s3rolefs.s3.exchange import Exchange
     from s3rolefs.s3.requests import Request
     from s3rolefs.s3.store import ObjectAttributes
@@ -36,6 +40,8 @@ class Copier:
         self._exchange = exchange
         self._writer = writer
         self._bucket = bucket
+        self._copied = False
+        self._trying = trio.Lock()
 
     async def copy(
         self,
@@ -48,35 +54,68 @@ class Copier:
     ) -> Stored:
         """Copy one object of at most 5 GiB, as `ObjectStore.copy` says."""
         capabilities = await self._writer.capabilities()
-        target_conditions: dict[str, str] = {}
-        if if_none_match:
-            if capabilities.copy_honours_target_condition:
-                target_conditions["if-none-match"] = "*"
-            elif await self._writer.look(target) is not None:
-                raise _refused(target, "an object is there already")
+        honours_target = capabilities.copy_honours_target_condition
+        target_conditions = {"if-none-match": "*"} if if_none_match and honours_target else {}
 
         async def copy_if(etag: str | None) -> Stored:
             conditions = {**target_conditions, **(await self._source_conditions(etag))}
             return await self._copy(source, target, attributes, conditions)
 
-        if if_match is None or capabilities.copy_honours_source_condition:
+        async def look(*, at_source: bool) -> None:
+            """Hold the conditions that the service does not."""
+            at_target = if_none_match and not honours_target
+            found = await self._look([target] * at_target + [source] * at_source)
+            if at_target and found[target] is not None:
+                raise _refused(target, "an object is there already")
+            if at_source:
+                there = found[source]
+                if there is None:
+                    raise StoreError(
+                        Reason.NOT_FOUND, "there is nothing to copy", operation="COPY", key=source
+                    )
+                if there.etag != if_match:
+                    raise _refused(source, "the object has changed")
+
+        if if_match is None or capabilities.copy_honours_source_condition is not None:
+            await look(at_source=if_match is not None and not capabilities.copy_honours_source_condition)
             return await copy_if(if_match)
-        found = await self._writer.look(source)
-        if found is None:
-            raise StoreError(Reason.NOT_FOUND, "there is nothing to copy", operation="COPY", key=source)
-        if found.etag != if_match:
-            raise _refused(source, "the object has changed")
-        if capabilities.copy_honours_source_condition is None:
-            try:
-                result = await copy_if(IMPOSSIBLE_ETAG)
-            except StoreError as error:
-                if error.reason is not Reason.PRECONDITION:
-                    raise
-                capabilities.copy_honours_source_condition = True
+        first, self._copied = not self._copied, True
+        if first:  # trying is worth it only if there are more
+            await look(at_source=True)
+            return await copy_if(if_match)
+        async with self._trying:
+            if capabilities.copy_honours_source_condition is None:
+                await look(at_source=True)
+                try:
+                    result = await copy_if(IMPOSSIBLE_ETAG)
+                except StoreError as error:
+                    if error.reason is not Reason.PRECONDITION:
+                        raise
+                    capabilities.copy_honours_source_condition = True
+                else:
+                    capabilities.copy_honours_source_condition = False
+                    return result
             else:
-                capabilities.copy_honours_source_condition = False
-                return result
+                await look(at_source=not capabilities.copy_honours_source_condition)
         return await copy_if(if_match)
+
+    async def _look(self, keys: Sequence[Key]) -> dict[Key, ObjectInfo | None]:
+        """Return what is at these keys, asked for at once."""
+        found: dict[Key, ObjectInfo | None] = {}
+        failures: list[FileSystemError] = []
+
+        async def look(key: Key) -> None:
+            try:
+                found[key] = await self._writer.look(key)
+            except FileSystemError as error:
+                failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for key in keys:
+                nursery.start_soon(look, key)
+        if failures:
+            raise failures[0]
+        return found
 
     async def upload_part_copy(
         self,

@@ -13,12 +13,12 @@ from s3rolefs.s3.signer import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from s3rolefs.s3.transport import body_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from s3rolefs.s3.attempt import Answer, Attempt
     from s3rolefs.s3.requests import Request
     from s3rolefs.s3.retry import Patience
-    from s3rolefs.s3.store import BlockFilled
+    from s3rolefs.s3.store import BlockFilled, Buffers
 
 # Per request: each of these is tried so often and no more, so that nothing goes round for ever.
 MOST_REDIRECTS = 2
@@ -36,7 +36,7 @@ class Effort:
         self,
         request: Request,
         patience: Patience,
-        into: Sequence[memoryview],
+        into: Buffers,
         on_filled: BlockFilled | None,
     ) -> None:
         self.request = request
@@ -46,6 +46,9 @@ class Effort:
         self._into = into
         self._on_filled = on_filled
         self._filled_bytes = 0
+        # Where to go on: in which buffer, and where in it.
+        self._first = 0
+        self._start = 0
         self._redirects = 0
         self._renewals = 0
         self._clock_corrected = False
@@ -84,12 +87,9 @@ class Effort:
                 self._payload_sha256 = digest.hexdigest()
         return self._payload_sha256
 
-    def rest(self) -> Sequence[memoryview]:
+    def rest(self) -> Buffers:
         """Return the buffers still to be filled, the first perhaps in part."""
-        if not self._filled_bytes:
-            return self._into
-        index, start = self._position()
-        return [self._into[index][start:], *self._into[index + 1 :]]
+        return _Rest(self._into, self._first, self._start) if self._filled_bytes else self._into
 
     def announcer(self) -> BlockFilled | None:
         """Return what a worker calls when a buffer of `rest()` is full; None: nobody listens."""
@@ -97,7 +97,7 @@ class Effort:
             return None
         on_filled = self._on_filled
         token = trio.lowlevel.current_trio_token()
-        first = self._position()[0]
+        first = self._first
         return lambda index: token.run_sync_soon(on_filled, first + index)
 
     def accepts(self, status: int, headers: Mapping[str, str]) -> bool:
@@ -114,6 +114,8 @@ class Effort:
         """Keep what a failed attempt achieved; a GET goes on behind it."""
         if attempt.filled_bytes:
             self._filled_bytes += attempt.filled_bytes
+            self._start = attempt.partial_bytes + (0 if attempt.filled_count else self._start)
+            self._first += attempt.filled_count
             self.request = self.request.resumed(
                 skip_bytes=attempt.filled_bytes, etag=unquote_etag(attempt.answer_headers.get("etag"))
             )
@@ -129,10 +131,18 @@ class Effort:
             answer, filled_bytes=self._filled_bytes + answer.filled_bytes, repeated=self.maybe_done
         )
 
-    def _position(self) -> tuple[int, int]:
-        left = self._filled_bytes
-        for index, buffer in enumerate(self._into):
-            if left < len(buffer):
-                return index, left
-            left -= len(buffer)
-        return len(self._into), 0
+
+class _Rest:
+    """Show buffers from `start` of number `first` on, without asking for one before its turn."""
+
+    def __init__(self, into: Buffers, first: int, start: int) -> None:
+        self._into = into
+        self._first = first
+        self._start = start
+
+    def __len__(self) -> int:
+        return len(self._into) - self._first
+
+    def __getitem__(self, index: int, /) -> memoryview:
+        buffer = self._into[self._first + index]
+        return buffer if index else buffer[self._start :]

@@ -25,13 +25,13 @@ from s3rolefs.s3.wire import ErrorDocument, parse_error
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from s3rolefs.clock import Clock
     from s3rolefs.config import StoreConfig
     from s3rolefs.s3.endpoints import Endpoint
     from s3rolefs.s3.requests import Request
-    from s3rolefs.s3.store import BlockFilled
+    from s3rolefs.s3.store import BlockFilled, Buffers
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Exchange:
         self,
         request: Request,
         *,
-        into: Sequence[memoryview] = (),
+        into: Buffers = (),
         on_filled: BlockFilled | None = None,
         patience_seconds: float | None = None,
     ) -> Answer:
@@ -217,6 +217,7 @@ class Exchange:
             make_headers=make_headers,
             body=request.body,
             into=effort.rest(),
+            into_bytes=request.wanted_bytes,
             announce=effort.announcer(),
             accepts=effort.accepts,
             io_timeout_seconds=io_timeout,

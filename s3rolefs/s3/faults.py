@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from s3rolefs.errors import Reason, StoreError
+from s3rolefs.s3.store import bytes_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from s3rolefs.model import DeleteFailure, Key, ListPage, ObjectInfo, Stored, UploadedPart
-    from s3rolefs.s3.store import BlockFilled, Body, ObjectAttributes, ObjectStore
+    from s3rolefs.s3.store import BlockFilled, Body, Buffers, ObjectAttributes, ObjectStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,19 +112,22 @@ class FaultyStore:
     async def get(
         self,
         key: Key,
-        into: Sequence[memoryview],
+        into: Buffers,
         *,
+        length: int | None = None,
         offset: int = 0,
         if_match: str | None = None,
         on_filled: BlockFilled | None = None,
     ) -> ObjectInfo:
         """Read a range, or meet a fault: before, after, or in the middle of the bytes."""
         async with self._meeting("get", key) as fault:
-            wanted = sum(len(buffer) for buffer in into)
-            length = wanted if fault is None or fault.break_after_bytes is None else fault.break_after_bytes
-            if length >= wanted:
-                return await self._inner.get(key, into, offset=offset, if_match=if_match, on_filled=on_filled)
-            await self._get_beginning(key, into, length, offset, if_match, on_filled)
+            wanted = bytes_in(into) if length is None else length
+            passed = wanted if fault is None or fault.break_after_bytes is None else fault.break_after_bytes
+            if passed >= wanted:
+                return await self._inner.get(
+                    key, into, length=length, offset=offset, if_match=if_match, on_filled=on_filled
+                )
+            await self._get_beginning(key, into, passed, offset, if_match, on_filled)
             raise _unreachable("the body broke off", "get", key)
 
     async def put(
@@ -231,7 +235,7 @@ class FaultyStore:
     async def _get_beginning(
         self,
         key: Key,
-        into: Sequence[memoryview],
+        into: Buffers,
         length: int,
         offset: int,
         if_match: str | None,
@@ -239,9 +243,10 @@ class FaultyStore:
     ) -> None:
         """Fill the buffers with the first `length` bytes; tell only of those that are full."""
         parts: list[memoryview] = []
-        for buffer in into:
-            parts.append(buffer[: length - sum(map(len, parts))])
-        full = sum(len(part) == len(buffer) for part, buffer in zip(parts, into, strict=True))
+        full = 0
+        for index in range(len(into)):
+            parts.append(into[index][: length - sum(map(len, parts))])
+            full += len(parts[-1]) == len(into[index])
 
         def tell(index: int) -> None:
             if on_filled is not None and index < full:

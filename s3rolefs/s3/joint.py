@@ -11,7 +11,7 @@ from s3rolefs.model import DeleteFailure, Key, ListPage, ObjectInfo, Stored, Upl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from s3rolefs.s3.store import BlockFilled, Body, ObjectAttributes, ObjectStore
+    from s3rolefs.s3.store import BlockFilled, Body, Buffers, ObjectAttributes, ObjectStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +96,9 @@ class JointStore:
     async def get(
         self,
         key: Key,
-        into: Sequence[memoryview],
+        into: Buffers,
         *,
+        length: int | None = None,
         offset: int = 0,
         if_match: str | None = None,
         on_filled: BlockFilled | None = None,
@@ -105,7 +106,9 @@ class JointStore:
         """Read a range."""
         part = self._holding(key)
         return part.info(
-            await part.store.get(part.into(key), into, offset=offset, if_match=if_match, on_filled=on_filled)
+            await part.store.get(
+                part.into(key), into, length=length, offset=offset, if_match=if_match, on_filled=on_filled
+            )
         )
 
     async def put(

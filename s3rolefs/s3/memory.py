@@ -7,6 +7,7 @@ multipart object the second its upload began, ETags by md5, parts of at least 5 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from s3rolefs.errors import Reason, StoreError
 from s3rolefs.model import MIB, DeleteFailure, Key, ListPage, ObjectInfo, Stored, UploadedPart
 from s3rolefs.s3.headers import PRESERVED
 from s3rolefs.s3.holdings import HeldObject, HeldUpload, bytes_of, check_size, refusal
-from s3rolefs.s3.store import BatchDeleteLimit, BlockFilled, Body, ObjectAttributes
+from s3rolefs.s3.store import BatchDeleteLimit, BlockFilled, Body, Buffers, ObjectAttributes, bytes_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -62,8 +63,11 @@ class MemoryStore:
             last = token or ""
             next_token = None
             # Code points sort as their UTF-8 does.
-            for key in sorted(self._objects):
-                if not key.startswith(prefix) or key <= after:
+            keys = sorted(self._objects)
+            for key in keys[bisect_left(keys, max(prefix, after)) :]:
+                if not key.startswith(prefix):
+                    break
+                if key <= after:
                     continue
                 end = key.find(delimiter, len(prefix)) if delimiter else -1
                 name = key if end < 0 else key[: end + len(delimiter)]
@@ -97,8 +101,9 @@ class MemoryStore:
     async def get(
         self,
         key: Key,
-        into: Sequence[memoryview],
+        into: Buffers,
         *,
+        length: int | None = None,
         offset: int = 0,
         if_match: str | None = None,
         on_filled: BlockFilled | None = None,
@@ -106,14 +111,16 @@ class MemoryStore:
         """Read a range of one version, a checkpoint before each buffer."""
         async with self._verb("get"):
             found = self._find(key, if_match=if_match, readable=True)
-            length = sum(len(buffer) for buffer in into)
+            length = bytes_in(into) if length is None else length
             if length == 0:
                 raise ValueError("a get needs room for at least one byte")
             if offset + length > len(found.data):
                 raise StoreError(Reason.CORRUPT, f"only {len(found.data)} bytes are there", key=key)
-            for index, buffer in enumerate(into):
+            view = memoryview(found.data)
+            for index in range(len(into)):
                 await trio.lowlevel.checkpoint()
-                buffer[:] = found.data[offset : offset + len(buffer)]
+                buffer = into[index]
+                buffer[:] = view[offset : offset + len(buffer)]
                 offset += len(buffer)
                 if on_filled is not None:
                     on_filled(index)

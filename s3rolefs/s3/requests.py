@@ -64,6 +64,11 @@ class Request:
         """Return the number of bytes to send."""
         return body_length(self.body)
 
+    @property
+    def wanted_bytes(self) -> int | None:
+        """Return how many bytes of an object are asked for (None: no range is)."""
+        return None if self.first_byte is None else self.last_byte + 1 - self.first_byte
+
     def resumed(self, *, skip_bytes: int, etag: str) -> Request:
         """Return the GET that goes on behind `skip_bytes`, of the same version if that is known."""
         first_byte = (self.first_byte or 0) + skip_bytes

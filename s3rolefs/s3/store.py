@@ -45,6 +45,19 @@ class ObjectAttributes:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class Buffers(Protocol):
+    """Be what a `get` fills: a list of buffers, or what makes each of them when it is first asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> memoryview: ...
+
+
+def bytes_in(buffers: Buffers) -> int:
+    """Return how many bytes the buffers hold, all of them made."""
+    return sum(len(buffers[index]) for index in range(len(buffers)))
+
+
 BlockFilled = Callable[[int], None]
 """Called on the trio loop with the index of each buffer of a `get` once it is full, in order."""
 
@@ -87,18 +100,22 @@ class ObjectStore(Protocol):
     async def get(
         self,
         key: Key,
-        into: Sequence[memoryview],
+        into: Buffers,
         *,
+        length: int | None = None,
         offset: int = 0,
         if_match: str | None = None,
         on_filled: BlockFilled | None = None,
     ) -> ObjectInfo:
-        """Read `sum(len(b) for b in into)` bytes from `offset` into the buffers, in order.
+        """Read `length` bytes from `offset` into the buffers, in order, and fill all of them.
+
+        With `length` a buffer is asked for when its turn comes (in whatever thread fills it), so that a long
+        answer takes no memory in advance; it stays the same one. None: what the buffers hold, all there now.
 
         The answer must be exactly that long: fewer bytes (the object ended or shrank) raise
         CORRUPT. `if_match` not met raises PRECONDITION; NOT_FOUND when it is gone; an archived
         object ARCHIVED. A body that breaks off is resumed where it broke (same If-Match).
-        `into` must hold at least one byte in all.
+        There must be at least one byte to read.
         """
         ...
 

@@ -1,8 +1,8 @@
 """Carry out one HTTP exchange on one keep-alive connection. Everything here runs in a worker thread.
 
-http.client speaks the protocol; what is added: bodies straight into the caller's buffers, a limit
-on each wait instead of one on the whole, proxies, cancelling, heads that break off noticed, and one
-`TransportFailure` per failure.
+http.client reads bodies (chunks, lengths); heads are ours, both ways. What else is added: bodies
+straight into the caller's buffers, a limit on each wait instead of one on the whole, proxies,
+cancelling, and one `TransportFailure` per failure.
 """
 
 from __future__ import annotations
@@ -10,21 +10,28 @@ from __future__ import annotations
 import http.client
 import os
 import select
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from s3rolefs.model import KIB, MIB
 from s3rolefs.s3.attempt import Answer, Attempt, AttemptCancelled, FailureKind, Origin, TransportFailure
+from s3rolefs.s3.bodies import fill_blocking
 from s3rolefs.s3.dialing import dial_blocking
 from s3rolefs.s3.store import FileSpan
 
 if TYPE_CHECKING:
-    import io
+    import socket
     import ssl
     from collections.abc import Callable, Iterator
 
     from s3rolefs.s3.proxies import Proxy
 
 SLICE_BYTES = 256 * KIB
+_JOINED_BYTES = 64 * KIB
+# As http.client has them.
+_LONGEST_LINE_BYTES = 65_537
+_MOST_HEADERS = 100
+_CONTINUE = 100
+_WITHOUT_BODY = (204, 304)
 LARGEST_DOCUMENT_BYTES = 64 * MIB
 
 
@@ -37,39 +44,71 @@ class _NothingCame(Exception):
         self.sent = sent
 
 
-class _HeadLines:
-    """Pass on the lines of an answer's head, and raise IncompleteRead when it breaks off."""
-
-    def __init__(self, source: io.BufferedIOBase) -> None:
-        self._source = source
-        self._begun = False
-
-    def readline(self, limit: int) -> bytes:
-        """Return a line; nothing at all before the first is for http.client to judge."""
-        line = self._source.readline(limit)
-        if not line.endswith(b"\n") and len(line) < limit and (line or self._begun):
-            raise http.client.IncompleteRead(line)
-        self._begun = True
-        return line
-
-    def close(self) -> None:
-        """Close what the lines come from."""
-        self._source.close()
-
-
 class _Response(http.client.HTTPResponse):
-    """Read a head to its end: http.client takes one that breaks off for a whole one with fewer headers."""
+    """Read the head of an answer to its end, into a dict of lower-case names; http.client does the body.
+
+    http.client parses heads as those of mails, which takes longer than all the rest of a small
+    answer, and takes one that breaks off for a whole one with fewer headers.
+    """
+
+    def __init__(self, sock: socket.socket, method: str) -> None:
+        super().__init__(sock, method=method)
+        self._asked = method
+        self.head: dict[str, str] = {}
 
     def begin(self) -> None:
-        """Read status and headers."""
-        source = self.fp
-        self.fp = _HeadLines(source)  # type: ignore[assignment]
-        try:
-            super().begin()
-        finally:
-            # An answer without a body has closed it already.
-            if self.fp is not None:
-                self.fp = source
+        """Read status and headers; raise IncompleteRead when they break off."""
+        version, status = "", _CONTINUE
+        while status == _CONTINUE:
+            version, status = self._read_status_line()
+            self.head = self._read_head()
+        # What http.client needs of it to read a body (its `begin`, but for the parsing).
+        self.code = self.status = status
+        self.version = 10 if version == "HTTP/1.0" else 11
+        self.headers = self.msg = cast("http.client.HTTPMessage", self.head)
+        self.chunked = self.head.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        length = self.head.get("content-length", "")
+        self.length = int(length) if length.isdecimal() and not self.chunked else None
+        if self._asked == "HEAD" or status in _WITHOUT_BODY:
+            self.length = 0
+        connection = self.head.get("connection", "").lower()
+        stays = "keep-alive" in connection if self.version == 10 else "close" not in connection
+        # Without a length the end of the connection is the end of the body.
+        self.will_close = not stays or (not self.chunked and self.length is None)
+        if self.length == 0:
+            self.close()
+
+    def _read_status_line(self) -> tuple[str, int]:
+        line = self.fp.readline(_LONGEST_LINE_BYTES)
+        if not line:
+            raise http.client.RemoteDisconnected("the connection ended instead of an answer")
+        if not line.endswith(b"\n"):
+            raise http.client.IncompleteRead(line)
+        version, status, *_ = (*line.decode("latin-1").split(None, 2), "", "")
+        if not (version.startswith("HTTP/1.") and status.isdecimal() and len(status) == 3):
+            raise http.client.BadStatusLine(line.decode("latin-1"))
+        return version, int(status)
+
+    def _read_head(self) -> dict[str, str]:
+        head: dict[str, str] = {}
+        name = ""
+        for _ in range(_MOST_HEADERS):
+            line = self.fp.readline(_LONGEST_LINE_BYTES)
+            if not line.endswith(b"\n"):
+                if len(line) < _LONGEST_LINE_BYTES:
+                    raise http.client.IncompleteRead(line)
+                raise http.client.LineTooLong("header line")
+            text = line.decode("latin-1").rstrip("\r\n")
+            if not text:
+                return head
+            if text[0] in " \t":  # goes on with the line before (RFC 9112, 5.2)
+                head[name] = f"{head.get(name, '')} {text.strip()}"
+                continue
+            name, _, value = text.partition(":")
+            name, value = name.lower(), value.strip()
+            head[name] = f"{head[name]}, {value}" if name in head else value
+        raise http.client.HTTPException("the head of the answer does not end")
 
 
 class Connection:
@@ -107,7 +146,6 @@ class Connection:
                     self.close()
             attempt.attach(None)
             self._http = dial_blocking(attempt, proxy=self._proxy, tls=self._tls)
-            self._http.response_class = _Response
             return self._talk(attempt, repeated=repeated)
         except _NothingCame as nothing:
             self.close()
@@ -136,16 +174,20 @@ class Connection:
         attempt.attach(connection.sock)
         sent = False
         try:
-            self._send_head(connection, attempt)
-            failure = self._send_body(connection, attempt)
+            failure = self._send(connection.sock, attempt)
             sent = failure is None
             # Even after a broken body the server's reason may be there to read.
             wait = attempt.answer_timeout_seconds if sent else min(1.0, attempt.io_timeout_seconds)
             connection.sock.settimeout(wait)
+            response = _Response(connection.sock, attempt.method)
             try:
-                response = connection.getresponse()
+                response.begin()
             except OSError as error:
+                response.close()
                 raise (failure or error) from error
+            except BaseException:
+                response.close()
+                raise
         except (OSError, http.client.RemoteDisconnected) as error:
             # RemoteDisconnected is an OSError as well: the connection ended instead of a status line.
             raise _NothingCame(error, sent=sent) from error
@@ -159,75 +201,71 @@ class Connection:
         except (OSError, http.client.HTTPException) as error:
             raise self._explain(attempt, error, sent=sent) from error
 
-    def _send_head(self, connection: http.client.HTTPConnection, attempt: Attempt) -> None:
-        target = attempt.target
-        if self._proxied_plain:
-            target = f"http://{self.origin.authority}{target}"
-        connection.sock.settimeout(attempt.io_timeout_seconds)
-        connection.putrequest(attempt.method, target, skip_host=True, skip_accept_encoding=True)
-        for name, value in attempt.make_headers().items():
-            connection.putheader(name, value)
-        if self._proxied_plain and self._proxy is not None and self._proxy.authorization:
-            connection.putheader("proxy-authorization", self._proxy.authorization)
-        connection.endheaders()
-
-    def _send_body(self, connection: http.client.HTTPConnection, attempt: Attempt) -> OSError | None:
+    def _send(self, sock: socket.socket, attempt: Attempt) -> OSError | None:
+        """Send head and body, a small body in one packet with the head; return why the body broke off."""
+        head = self._head(attempt)
+        sock.settimeout(attempt.io_timeout_seconds)
+        body = attempt.body
+        if not isinstance(body, FileSpan) and len(body) <= _JOINED_BYTES:
+            head, body, joined_bytes = head + body, b"", len(body)
+        else:
+            joined_bytes = 0
         try:
-            for piece in body_pieces(attempt.body):
+            sock.sendall(head)
+            attempt.record_sent(joined_bytes)
+            for piece in body_pieces(body):
                 rest = memoryview(piece)
                 while rest:
-                    count = connection.sock.send(rest)
+                    count = sock.send(rest)
                     attempt.record_sent(count)
                     rest = rest[count:]
         except OSError as error:
             return error
         return None
 
+    def _head(self, attempt: Attempt) -> bytes:
+        target = attempt.target
+        headers = attempt.make_headers()
+        if self._proxied_plain:
+            target = f"http://{self.origin.authority}{target}"
+            if self._proxy is not None and self._proxy.authorization:
+                headers = {**headers, "proxy-authorization": self._proxy.authorization}
+        lines = [f"{attempt.method} {target} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        text = "\r\n".join(lines)
+        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+            raise ValueError("a header with a line break cannot be sent")
+        return text.encode("latin-1") + b"\r\n\r\n"
+
     def _read_answer(
         self,
         connection: http.client.HTTPConnection,
-        response: http.client.HTTPResponse,
+        response: _Response,
         attempt: Attempt,
         *,
         repeated: bool,
         sent: bool,
     ) -> Answer:
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        attempt.answer_headers = headers
+        headers = attempt.answer_headers = response.head
         status = response.status
-        if connection.sock is not None:
-            connection.sock.settimeout(attempt.io_timeout_seconds)
+        connection.sock.settimeout(attempt.io_timeout_seconds)
         body = b""
         if attempt.into and 200 <= status < 300:
-            if attempt.accepts(status, headers):
-                self._fill(response, attempt)
+            is_enough = response.length is None or response.length >= attempt.into_bytes
+            if attempt.accepts(status, headers) and is_enough:
+                fill_blocking(response, connection.sock, attempt)
         else:
             # With a length, read() without limit is the one that notices a cut.
             known = response.length is not None and response.length <= LARGEST_DOCUMENT_BYTES
             body = response.read() if known else response.read(LARGEST_DOCUMENT_BYTES)
         # An answer that was not read to its end, or came before the whole body went out, leaves
         # a connection that cannot be used again.
-        if not (response.isclosed() and sent):
+        if not (response.isclosed() and sent) or response.will_close:
             response.close()
             self.close()
         return Answer(
             status=status, headers=headers, body=body, filled_bytes=attempt.filled_bytes, repeated=repeated
         )
-
-    def _fill(self, response: http.client.HTTPResponse, attempt: Attempt) -> None:
-        wanted = sum(len(buffer) for buffer in attempt.into)
-        if response.length is not None and response.length < wanted:
-            return
-        attempt.begin_filling()
-        for index, buffer in enumerate(attempt.into):
-            start = 0
-            while start < len(buffer):
-                count = response.readinto(buffer[start : start + SLICE_BYTES])
-                if count == 0:
-                    raise http.client.IncompleteRead(b"")
-                attempt.record_filled(count)
-                start += count
-            attempt.announce_filled(index)
 
     def _explain(self, attempt: Attempt, error: Exception, *, sent: bool) -> TransportFailure:
         if attempt.cancelled:

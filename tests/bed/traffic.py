@@ -23,7 +23,7 @@ class Traffic:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._go_on)
+        self._thread = threading.Thread(target=self._go_on, daemon=True)
         self.rounds = 0
         self.slowest_seconds = 0.0
         self.errors: list[str] = []
@@ -35,6 +35,8 @@ class Traffic:
     def __exit__(self, *_exception: object) -> None:
         self._end.set()
         self._thread.join(LIMIT_SECONDS)
+        if self._thread.is_alive():
+            self.errors.append(f"round {self.rounds} has not ended within {LIMIT_SECONDS:g} s")
 
     def _go_on(self) -> None:
         for number in count():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.measuring import LIMIT_SECONDS, Cell, Run
+from bench.measuring import Cell, Run
 from bench.results import Row
 from bench.server import Asked
 from bench.workloads import WORKLOADS
@@ -12,7 +12,8 @@ APPEND = next(workload for workload in WORKLOADS if workload.name == "append")
 
 
 def cell(*seconds, cpu=1.0, **kinds):
-    return Cell(runs=[Run(seconds=s, cpu=cpu, asked=Asked(kinds=kinds)) for s in seconds])
+    asked = Asked(kinds=kinds)
+    return Cell(runs=[Run(seconds=s, cpu=cpu, peak_rss_bytes=1 << 20, asked=asked) for s in seconds])
 
 
 def verdicts(workload, *, tls=False, latency_ms=0, **cells):
@@ -37,10 +38,17 @@ def test_a_goal_without_its_peer_is_not_judged():
     assert verdicts(APPEND, s3rolefs=cell(1), goofys=cell(2))["seconds"].reached is None
 
 
-def test_a_peer_that_was_stopped_counts_with_the_limit():
-    stopped = Cell(runs=[], failure=f"> {LIMIT_SECONDS:.0f} s")
-    found = verdicts(APPEND, s3rolefs=cell(LIMIT_SECONDS / 10), s3fs=stopped)["seconds"]
+def test_a_peer_that_was_stopped_counts_with_the_time_it_had():
+    stopped = Cell(runs=[], failure="> 10.0 s", stopped_seconds=10.0)
+    found = verdicts(APPEND, s3rolefs=cell(1), s3fs=stopped)["seconds"]
     assert found.ratio == pytest.approx(0.1)
+    assert found.at_most is True
+
+
+def test_a_peer_that_was_stopped_is_not_the_best_beside_a_quicker_one():
+    stopped = Cell(runs=[], failure="> 4.0 s", stopped_seconds=4.0)
+    found = verdicts(READ, s3rolefs=cell(1), rclone=stopped, s3fs=cell(2))["seconds"]
+    assert (found.best, found.ratio, found.at_most) == ("s3fs", 0.5, False)
 
 
 def test_what_we_fail_is_never_reached():

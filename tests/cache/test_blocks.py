@@ -53,6 +53,14 @@ async def test_reads_of_any_place_and_size(cache, store):
         cache.check()
 
 
+async def test_tiny_blocks_count_for_what_they_cost(cache):
+    many = 2 * BLOCKS * BLOCK_BYTES // 1024
+    versions = [ObjectVersion(key=Key("k"), etag="e", size_bytes=1, token=number) for number in range(many)]
+    for version in versions:
+        cache.insert(version, b"x")
+    assert [cache.has(version, 0) for version in versions] == [False] * (many // 2) + [True] * (many // 2)
+
+
 async def test_a_block_is_fetched_once_for_all_who_want_it(cache, store, memory):
     version, content = await store("k", BLOCK_BYTES)
     answers = []

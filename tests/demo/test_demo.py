@@ -27,7 +27,7 @@ def port():
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, machine):
     """Where the demonstration makes its files; afterwards nothing may be there, and nothing mounted."""
     had_helper = HELPER.is_symlink()
     yield tmp_path

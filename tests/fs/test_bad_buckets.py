@@ -1,12 +1,14 @@
 """Serve buckets that lie or never stand still: an error or the truth, never other bytes."""
 
 import random
+import stat
 from dataclasses import replace
 
 import pytest
 import trio
 
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.model import GIB
 from s3rolefs.s3.memory import MemoryStore
 from s3rolefs.s3.store import ObjectAttributes
 from tests.fs.conftest import Bucket
@@ -116,3 +118,50 @@ async def test_symlinks_that_cannot_be_are_files(mount, bucket):
     await bucket.put("empty", metadata=link)
     assert await mount.read("huge") == b"x" * 5_000_000
     assert await mount.read("empty") == b""
+
+
+class VastStore(MemoryStore):
+    """Say of every object that it has a gigabyte, in 10,001 parts; nobody may ask for it."""
+
+    def _vast(self, info):
+        return replace(info, size_bytes=GIB, etag="0123456789abcdef0123456789abcdef-10001")
+
+    async def list_page(self, *arguments, **more):
+        page = await super().list_page(*arguments, **more)
+        return replace(page, objects=[self._vast(info) for info in page.objects])
+
+    async def head(self, key):
+        return self._vast(await super().head(key))
+
+    async def get(self, key, into, *, if_match, on_filled, **more):
+        self.counts["get"] += 1
+        for index, buffer in enumerate(into):
+            buffer[:] = bytes(len(buffer))
+            on_filled(index)
+        return await self.head(key)
+
+
+async def test_a_symlink_of_a_gigabyte_is_a_file_and_nothing_is_downloaded(tmp_path, caplog):
+    store = VastStore(TrioClock())
+    await Bucket(store).put("l", b"x", metadata={"mode": str(0o120777)})
+    async with mounted(store, tmp_path) as mount:
+        for _ in range(2):
+            assert await mount.list() == ["l"]
+            inode = await mount.stat("l")
+            assert (stat.S_IFMT(inode.attributes.mode), inode.size_bytes) == (stat.S_IFREG, GIB)
+            with pytest.raises(FileSystemError) as failure:
+                await mount.names.readlink(inode.number)
+            assert failure.value.reason is Reason.INVALID
+        assert store.counts["get"] == 0
+    assert caplog.text.count("makes no sense") == 1
+
+
+async def test_an_object_of_more_parts_than_there_may_be_is_read_and_removed(tmp_path):
+    store = VastStore(TrioClock())
+    await Bucket(store).put("f", b"x")
+    async with mounted(store, tmp_path) as mount:
+        handle = await mount.open("f")
+        assert await mount.descriptors.read(handle, GIB - 10, 100) == bytes(10)
+        await mount.close(handle)
+        await mount.unlink("f")
+        assert await mount.list() == []

@@ -7,7 +7,6 @@ import pytest
 import trio
 
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs.attributes import Changes
 from s3rolefs.fs.foresight import Order
 from s3rolefs.fs.inodes import number_of
 from s3rolefs.fs.names import Kind
@@ -219,35 +218,3 @@ async def test_what_may_not_be_read_is_refused_when_it_is_opened(mount, names, f
     with pytest.raises(FileSystemError) as failure:
         await read(mount, names[5:60])
     assert failure.value.reason is Reason.ACCESS_DENIED
-
-
-async def test_what_is_removed_one_by_one_needs_no_attributes(mount, bucket, memory, autojump_clock):
-    for number in range(40):
-        await bucket.put(f"d/{number:02}", bytes(5000), metadata={"mode": str(0o100600)})
-    names = await mount.list("d")
-    directory = (await mount.find("d")).number
-    for name in names[:30]:
-        await mount.names.lookup(directory, name.encode(), privileged=True)
-        await mount.names.unlink(directory, name.encode())
-    await trio.sleep(1)
-    assert memory.counts["head"] < 8
-    inode = await mount.names.lookup(directory, names[35].encode(), privileged=True)
-    assert mount.names.fresh_seconds(inode) == 0.0
-    assert (await mount.names.getattr(inode.number)).attributes.mode & 0o777 == 0o600
-    other = await mount.names.lookup(directory, names[37].encode())
-    assert mount.names.fresh_seconds(other) > 0
-    assert other.attributes.mode & 0o777 == 0o600
-    inode = await mount.names.lookup(directory, names[38].encode(), privileged=True)
-    changed = await mount.names.setattr(inode.number, Changes(uid=7), None)
-    assert (changed.attributes.uid, changed.attributes.mode & 0o777) == (7, 0o600)
-
-
-async def test_small_files_that_are_removed_may_be_links(mount, bucket, memory, autojump_clock):
-    for number in range(20):
-        await bucket.put(f"d/{number:02}", b"target", metadata={"mode": str(0o120777)})
-    names = await mount.list("d")
-    directory = (await mount.find("d")).number
-    for name in names:
-        inode = await mount.names.lookup(directory, name.encode(), privileged=True)
-        assert inode.attributes.mode == 0o120777
-        await mount.names.unlink(directory, name.encode())

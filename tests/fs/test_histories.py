@@ -56,6 +56,8 @@ class File:
 class Histories(RuleBasedStateMachine):
     """The model: `files` by path, `markers` (directories that stay when they are empty), open `handles`."""
 
+    writeback = False
+
     @initialize()
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
@@ -78,6 +80,7 @@ class Histories(RuleBasedStateMachine):
                 Path(self.folder.name),
                 blocks=self.blocks(),
                 metadata_ttl_seconds=TTL_SECONDS,
+                writeback=self.writeback,
             )
         )
 
@@ -87,6 +90,7 @@ class Histories(RuleBasedStateMachine):
         try:
             for handle in list(self.handles):
                 self.do(self.mounted.close, handle)
+            self.settle()
             stored = self.do(self._stored)
             assert stored == {path: file.content for path, file in self.files.items()}
             assert not self.store.upload_ids()
@@ -102,6 +106,11 @@ class Histories(RuleBasedStateMachine):
         with pytest.raises(FileSystemError) as failure:
             self.do(work, *arguments, **named)
         assert failure.value.reason is reason
+
+    def settle(self) -> None:
+        """Let S3 hear of everything before somebody else, or the model, looks at it."""
+        if self.writeback:
+            assert self.do(self.mounted.filesystem.drain, 1000) == []
 
     # What the model says
 
@@ -190,7 +199,7 @@ class Histories(RuleBasedStateMachine):
         self.do(self.mounted.descriptors.fsync, handle)
         for path, known in self.files.items():
             if known is file:
-                assert self.do(self._stored)[path] == file.content
+                assert self.do(self._content, key_of(path)) == file.content
 
     @precondition(lambda self: self.handles)
     @rule(pick=picks)
@@ -353,22 +362,24 @@ class Histories(RuleBasedStateMachine):
             return
         if self.is_open(path):
             return
+        self.settle()
         self.do(self.store.put, key_of(path), content, ObjectAttributes())
         self.files[path] = File(content)
-        self.wait()
+        self.do(trio.sleep, TTL_SECONDS + 1)
 
     @precondition(lambda self: self.files)
     @rule(pick=picks)
     def delete_elsewhere(self, pick):
         path = list(self.files)[pick % len(self.files)]
         if not self.is_open(path):
+            self.settle()
             self.do(self.store.delete, key_of(path))
             del self.files[path]
-            self.wait()
+            self.do(trio.sleep, TTL_SECONDS + 1)
 
-    @rule()
-    def wait(self):
-        self.do(trio.sleep, TTL_SECONDS + 1)
+    @rule(seconds=st.sampled_from([0.5, TTL_SECONDS + 1]))
+    def wait(self, seconds):
+        self.do(trio.sleep, seconds)
 
     @rule()
     def mount_again(self):
@@ -392,19 +403,22 @@ class Histories(RuleBasedStateMachine):
         found = {}
         page = await self.store.list_page("", delimiter="")
         for info in page.objects:
-            content = bytearray(info.size_bytes)
-            if content:
-                await self.store.get(info.key, [memoryview(content)])
             if not info.key.endswith("/"):
-                found["/".join(names.path(info.key))] = bytes(content)
+                found["/".join(names.path(info.key))] = await self._content(info.key)
         return found
+
+    async def _content(self, key: Key) -> bytes:
+        content = bytearray((await self.store.head(key)).size_bytes)
+        if content:
+            await self.store.get(key, [memoryview(content)])
+        return bytes(content)
 
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
     max_examples=500 * EFFORT, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestHistories.pytestmark = pytest.mark.timeout(120 * EFFORT)
+TestHistories.pytestmark = pytest.mark.timeout(300 * EFFORT)
 
 
 class EndingBlockFiles(BlockFiles):
@@ -447,4 +461,15 @@ class HistoriesOnDisk(Histories):
 
 TestHistoriesOnDisk = HistoriesOnDisk.TestCase
 TestHistoriesOnDisk.settings = settings(TestHistories.settings, max_examples=60 * EFFORT)
-TestHistoriesOnDisk.pytestmark = pytest.mark.timeout(120 * EFFORT)
+TestHistoriesOnDisk.pytestmark = pytest.mark.timeout(300 * EFFORT)
+
+
+class HistoriesWithWriteback(Histories):
+    """The same when S3 hears of it later; a mount that ends has been killed, and the next one goes on."""
+
+    writeback = True
+
+
+TestHistoriesWithWriteback = HistoriesWithWriteback.TestCase
+TestHistoriesWithWriteback.settings = settings(TestHistories.settings, max_examples=100 * EFFORT)
+TestHistoriesWithWriteback.pytestmark = pytest.mark.timeout(300 * EFFORT)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from s3rolefs.fs.parts import LARGEST_FILE_BYTES, PART_BYTES, plan_parts, stream_part, stream_part_at
+from s3rolefs.fs.parts import LARGEST_FILE_BYTES, STREAM_PART_BYTES, plan_parts, stream_part, stream_part_at
 from s3rolefs.fs.ranges import Ranges
 from s3rolefs.model import GIB, MIB
 
@@ -51,6 +51,16 @@ def test_changes_all_over_a_file_do_not_make_too_many_parts(size):
         assert len(plan_parts(size, size, changed)) <= 10_000
 
 
+@pytest.mark.parametrize(
+    ("size", "copies"),
+    [(20 * MIB, 1), (64 * MIB, 1), (256 * MIB, 4), (GIB, 7), (5 * GIB, 10), (64 * GIB, 128)],
+)
+def test_what_is_unchanged_is_copied_in_few_ranges_at_once(size, copies):
+    changed = Ranges()
+    changed.add(size, size + 1)
+    assert [part.copied for part in plan_parts(size + 1, size, changed)] == [True] * copies + [False]
+
+
 @given(st.integers(0, LARGEST_FILE_BYTES - 1))
 @example(LARGEST_FILE_BYTES - 1)
 @example(0)
@@ -59,7 +69,7 @@ def test_streamed_parts_lie_one_behind_the_other(offset):
     part = stream_part(number)
     assert 1 <= number <= 10_000
     assert part.offset <= offset < part.offset + part.length
-    assert PART_BYTES <= part.length <= 5 * GIB
+    assert STREAM_PART_BYTES <= part.length <= 5 * GIB
     assert stream_part(number + 1).offset == part.offset + part.length
     assert stream_part_at(part.offset) == stream_part_at(part.offset + part.length - 1) == number
 

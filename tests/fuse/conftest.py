@@ -103,6 +103,13 @@ def short_lived(tmp_path):
 
 
 @pytest.fixture
+def write_through(tmp_path):
+    """A mount for which the kernel gathers no writes."""
+    with served(tmp_path, "write_through", ttl_seconds=60) as made:
+        yield made
+
+
+@pytest.fixture
 def with_xattr(tmp_path):
     """A mount that serves extended attributes."""
     with served(tmp_path, "xattr", ttl_seconds=60) as made:

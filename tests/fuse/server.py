@@ -1,6 +1,7 @@
 """Serve a bucket in memory through FUSE, and do on request what another client of it would.
 
-Started by `served` in a process of its own: `python -m tests.fuse.server DIRECTORY SPOOL TTL [xattr]`.
+Started by `served` in a process of its own: `python -m tests.fuse.server DIRECTORY SPOOL TTL [WORD...]`;
+words are `xattr` and `write_through`.
 Requests and answers are lines of JSON on standard input and output.
 """
 
@@ -11,7 +12,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -26,13 +27,27 @@ from s3rolefs.s3.faults import Fault, FaultyStore
 from s3rolefs.s3.memory import MemoryStore
 from s3rolefs.s3.store import ObjectAttributes
 
+if TYPE_CHECKING:
+    import pyfuse3
+
+
+class CountingOperations(Operations):
+    """Count the writes that the kernel sends."""
+
+    writes = 0
+
+    async def write(self, fh: pyfuse3.FileHandleT, off: int, buf: bytes) -> int:
+        self.writes += 1
+        return await super().write(fh, off, buf)
+
 
 @dataclass(frozen=True, slots=True)
 class OtherClient:
-    """Act on the bucket behind the mount's back."""
+    """Act on the bucket behind the mount's back, and tell what reached the mount."""
 
     store: MemoryStore
     faults: FaultyStore
+    operations: CountingOperations
 
     async def plan(self, verb: str, reason: str, times: int | None) -> None:
         """Let the mount's next calls of a verb fail."""
@@ -44,8 +59,11 @@ class OtherClient:
 
     async def fill(self, prefix: str, count: int) -> None:
         """Put empty objects whose names are numbers of six digits."""
-        for number in range(count):
-            await self.store.put(Key(f"{prefix}{number:06}"), b"", ObjectAttributes())
+        first = Key(f"{prefix}000000")
+        await self.store.put(first, b"", ObjectAttributes())
+        # The others are the same; to put each of 100,000 would take a while.
+        held = self.store._objects
+        held.update((Key(f"{prefix}{number:06}"), held[first]) for number in range(1, count))
 
     async def get(self, key: str) -> str:
         content = bytearray((await self.store.head(key)).size_bytes)
@@ -68,9 +86,13 @@ class OtherClient:
         self.store.counts.clear()
         return counts
 
+    async def writes(self) -> int:
+        """Return how many writes the kernel has sent since the last time this was asked."""
+        writes, self.operations.writes = self.operations.writes, 0
+        return writes
 
-async def answer(store: MemoryStore, faults: FaultyStore) -> None:
-    client = OtherClient(store, faults)
+
+async def answer(client: OtherClient) -> None:
     received = b""
     async with trio.lowlevel.FdStream(os.dup(0)) as stream:
         async for piece in stream:
@@ -85,7 +107,7 @@ def say(value: Any) -> None:
     print(json.dumps(value), flush=True)
 
 
-async def serve(directory: str, spool: str, ttl_seconds: str, xattr: str = "") -> None:
+async def serve(directory: str, spool: str, ttl_seconds: str, *words: str) -> None:
     store = MemoryStore()
     faults = FaultyStore(store)
     files = FileConfig(
@@ -94,14 +116,16 @@ async def serve(directory: str, spool: str, ttl_seconds: str, xattr: str = "") -
         spool_dir=spool,
         metadata_ttl_seconds=float(ttl_seconds),
         negative_ttl_seconds=float(ttl_seconds),
-        xattr=bool(xattr),
+        xattr="xattr" in words,
+        write_through="write_through" in words,
     )
     filesystem = FileSystem(faults, prefix="", source="s3://memory", files=files, clock=SystemClock())
     async with trio.open_nursery() as nursery:
         await nursery.start(filesystem.run)
-        session.open_session(Operations(filesystem), directory, source="s3://memory", flags=("allow_other",))
+        operations = CountingOperations(filesystem)
+        session.open_session(operations, directory, source="s3://memory", flags=("allow_other",))
         try:
-            nursery.start_soon(answer, store, faults)
+            nursery.start_soon(answer, OtherClient(store, faults, operations))
             say("ready")
             await session.serve()
         finally:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -164,30 +165,6 @@ def test_in_a_sticky_directory_only_owners_remove(shared):
     assert as_user("os.unlink(sys.argv[1])", folder / "users") == 0
 
 
-def test_what_root_removes_one_by_one_keeps_its_owners_while_it_is_there(mount):
-    """Names that root looks up only to remove them are told of without attributes."""
-    for number in range(30):
-        mount.put(f"d/{number:02}", bytes(5000), mode=str(0o100640), uid=str(USER), gid=str(GROUP))
-    with reachable(mount) as path:
-        files = sorted((path / "d").iterdir())
-        for file in files[:10]:
-            file.unlink()
-        assert mount.ask("counts")["head"] < 10
-        # Each of these is the first to ask for the attributes of its file.
-        assert stat.filemode((path / "d/15").stat().st_mode) == "-rw-r-----"
-        assert (path / "d/16").stat().st_uid == USER
-        for file in files[17:20]:
-            file.unlink()
-        assert as_user("os.chmod(sys.argv[1], 0o600)", path / "d/20") == 0
-        (path / "d/21").unlink()
-        assert as_user("open(sys.argv[1]).close()", path / "d/22") == 0
-        (path / "d/23").unlink()
-        os.chown(path / "d/24", OTHER, OTHER)
-        assert as_user("open(sys.argv[1]).close()", path / "d/24") == errno.EACCES
-        assert as_user("os.chmod(sys.argv[1], 0o600)", path / "d/24") == errno.EPERM
-        assert stat.S_IMODE((path / "d/24").stat().st_mode) == 0o640
-
-
 def test_a_set_group_id_directory_gives_its_group(shared):
     folder = shared / "team"
     folder.mkdir()
@@ -224,6 +201,7 @@ def test_ctime_and_the_directorys_times_follow_changes(mount):
 
     def changed(act, path):
         before = path.stat()
+        time.sleep(0.01)  # a tick of the kernel's clock for files
         act()
         after = path.stat()
         assert after.st_ctime_ns > before.st_ctime_ns

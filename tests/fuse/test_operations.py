@@ -337,16 +337,118 @@ def test_an_append_after_a_change_elsewhere_goes_behind_it(short_lived):
     assert short_lived.get("f") == b"one\ntwo\nthree\n"
 
 
-def test_a_write_within_the_time_that_loses_to_somebody_elses_is_stale_at_close(mount):
-    mount.put("f", b"one")
-    handle = (mount.path / "f").open("r+b", buffering=0)
-    mount.put("f", b"two")
+def test_a_write_within_the_time_that_loses_to_somebody_elses_is_stale_at_close(write_through):
+    write_through.put("f", b"one")
+    handle = (write_through.path / "f").open("r+b", buffering=0)
+    write_through.put("f", b"two")
     handle.write(b"X")
     with pytest.raises(OSError, match="Stale") as failure:
         handle.close()
     assert failure.value.errno == errno.ESTALE
+    assert write_through.get("f") == b"two"
+    assert (write_through.path / "f").read_bytes() == b"two"
+
+
+@pytest.mark.parametrize("size", [1, 4096])
+def test_a_gathered_write_that_loses_to_somebody_elses_is_stale_at_the_latest_at_close(mount, size):
+    mount.put("f", b"one" * 4096)
+    handle = os.open(mount.path / "f", os.O_RDWR)
+    mount.put("f", b"two")
+    failures = []
+    # For a part of a page the kernel reads the rest, which nobody has any more.
+    for work in (lambda: os.write(handle, b"X" * size), lambda: os.fsync(handle), lambda: os.close(handle)):
+        try:
+            work()
+        except OSError as error:
+            failures.append(error.errno)
+    assert set(failures) == {errno.ESTALE}
     assert mount.get("f") == b"two"
     assert (mount.path / "f").read_bytes() == b"two"
+
+
+def test_small_writes_arrive_together(mount):
+    mount.shell("dd if=/dev/zero of=f bs=4k count=4096 conv=fsync status=none")
+    assert mount.ask("writes") <= 64
+    assert mount.get("f") == bytes(16 << 20)
+
+
+def test_with_write_through_each_write_arrives_before_it_returns(write_through):
+    with (write_through.path / "f").open("wb", buffering=0) as file:
+        for number in range(10):
+            file.write(b"line\n")
+            assert write_through.ask("writes") == 1, number
+
+
+def test_what_the_kernel_took_and_cannot_be_kept_is_told_by_fsync_and_close(mount):
+    handle = os.open(mount.path / "f", os.O_CREAT | os.O_WRONLY)
+    os.pwrite(handle, b"head", 0)
+    os.pwrite(handle, b"x", 5 << 40)
+    for work in (os.fsync, os.fsync, os.close):
+        with pytest.raises(OSError, match="large") as failure:
+            work(handle)
+        assert failure.value.errno == errno.EFBIG
+    assert mount.get("f").rstrip(b"\0") == b"head"  # the kernel hands over whole pages
+    # It forgets the size that it believed in.
+    handle = os.open(mount.path / "f", os.O_RDONLY)
+    assert os.fstat(handle).st_size == len(mount.get("f"))
+    os.close(handle)
+
+
+def test_with_write_through_a_file_that_is_too_large_is_told_by_write(write_through):
+    handle = os.open(write_through.path / "f", os.O_CREAT | os.O_WRONLY)
+    with pytest.raises(OSError, match="large") as failure:
+        os.pwrite(handle, b"x", 5 << 40)
+    assert failure.value.errno == errno.EFBIG
+    os.close(handle)
+
+
+def test_direct_writes_are_seen_at_once_and_move_the_time(mount):
+    path = mount.path / "f"
+    path.write_bytes(b"before")
+    direct = os.open(path, os.O_RDWR | os.O_DIRECT)
+    gathered = os.open(path, os.O_RDWR)
+    before = path.stat().st_mtime_ns
+    time.sleep(0.02)  # the kernel's clock of times is coarse
+    os.pwrite(direct, b"direct", 0)
+    assert path.stat().st_mtime_ns > before
+    assert os.pread(gathered, 9, 0) == b"direct"
+    os.pwrite(gathered, b"ga", 0)
+    assert os.pread(direct, 9, 0) == b"garect"
+    os.close(direct)
+    os.close(gathered)
+    assert mount.get("f") == b"garect"
+
+
+def test_the_time_of_a_write_is_stored_without_a_copy_and_a_time_that_is_set_with_one(mount):
+    path = mount.path / "f"
+    path.write_bytes(b"content")
+    shown = path.stat()
+    assert mount.ask("counts").get("copy", 0) == 0
+    kept = mount.ask("metadata", "f")
+    assert kept["mtime"] == f"{shown.st_mtime_ns // 10**9}.{shown.st_mtime_ns % 10**9:09}"
+    assert kept["ctime"] == f"{shown.st_ctime_ns // 10**9}.{shown.st_ctime_ns % 10**9:09}"
+    mount.shell("touch -m -d @1000000000.5 f")
+    assert mount.ask("counts")["copy"] == 1
+    assert mount.ask("metadata", "f")["mtime"] == "1000000000.500000000"
+    mount.shell("mv f g; sync g")  # moves its ctime, which the kernel tells with the mtime
+    assert mount.ask("counts")["copy"] == 1
+    assert (mount.path / "g").stat().st_mtime_ns == 1_000_000_000_500_000_000
+
+
+def test_times_that_somebody_else_sets_are_seen(short_lived):
+    path = short_lived.path / "f"
+    path.write_bytes(b"content")
+    kept = short_lived.ask("metadata", "f")
+    short_lived.put("f", b"content", **{**kept, "mtime": "1000000000.000000000"})
+    wait_until(lambda: path.stat().st_mtime == 1_000_000_000, 10)
+    # An open file keeps what its descriptors say; the next opening shows the other times.
+    with path.open("rb") as open_file:
+        short_lived.put("f", b"content", **{**kept, "mtime": "1000000001.000000000"})
+        time.sleep(1.5 * TTL_SECONDS)
+        os.fstat(open_file.fileno())
+        path.stat()
+    wait_until(lambda: path.stat().st_mtime == 1_000_000_001, 10)
+    assert path.read_bytes() == b"content"
 
 
 def test_many_processes_at_once(mount):

@@ -1,4 +1,3 @@
-import fcntl
 import uuid
 from pathlib import Path
 
@@ -43,17 +42,15 @@ def role_place(tmp_path, radosgw, visitor):
 
 
 @pytest.fixture
-def helpers():
-    """Put links to the helpers into /sbin, one run at a time, and take away what was put there."""
-    with Path("/run/lock/s3rolefs-tests").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        links = [Path("/sbin") / name for name in HELPERS]
-        kept = {link: link.readlink() for link in links if link.is_symlink()}
-        for link in links:
-            link.unlink(missing_ok=True)
-            link.symlink_to(PROGRAM)
-        yield
-        for link in links:
-            link.unlink()
-            if link in kept:
-                link.symlink_to(kept[link])
+def helpers(machine):
+    """Put links to the helpers into /sbin, and take away what was put there."""
+    links = [Path("/sbin") / name for name in HELPERS]
+    kept = {link: link.readlink() for link in links if link.is_symlink()}
+    for link in links:
+        link.unlink(missing_ok=True)
+        link.symlink_to(PROGRAM)
+    yield
+    for link in links:
+        link.unlink()
+        if link in kept:
+            link.symlink_to(kept[link])

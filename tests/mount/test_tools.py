@@ -61,6 +61,13 @@ class Sides:
         assert tree(self.mounted) == tree(self.local)
 
 
+def make_sides(mount, tmp_path, name):
+    made = Sides(mounted=mount.path / name, local=tmp_path / "local")
+    made.mounted.mkdir()
+    made.local.mkdir()
+    return made
+
+
 @pytest.fixture(scope="module")
 def mounted(tmp_path_factory, radosgw, radosgw_s3):
     radosgw_s3.create_bucket(Bucket="tools")
@@ -71,10 +78,20 @@ def mounted(tmp_path_factory, radosgw, radosgw_s3):
 
 @pytest.fixture
 def sides(mounted, tmp_path, request):
-    made = Sides(mounted=mounted.path / request.node.name, local=tmp_path / "local")
-    made.mounted.mkdir()
-    made.local.mkdir()
-    return made
+    return make_sides(mounted, tmp_path, request.node.name)
+
+
+@pytest.fixture(scope="module")
+def mounted_with_xattr(tmp_path_factory, radosgw, radosgw_s3):
+    radosgw_s3.create_bucket(Bucket="tools-xattr")
+    place = Place(tmp_path_factory.mktemp("tools"), radosgw)
+    with place.mounted("s3://tools-xattr", allow_other=True, default_permissions=True, xattr=True) as mount:
+        yield mount
+
+
+@pytest.fixture
+def sides_with_xattr(mounted_with_xattr, tmp_path, request):
+    return make_sides(mounted_with_xattr, tmp_path, request.node.name)
 
 
 @pytest.mark.parametrize("tool", sorted(script.stem for script in TOOLS.glob("*.sh")))
@@ -82,6 +99,35 @@ def test_a_tool_works_as_on_a_disk(sides, tool):
     sides.both(TOOLS / f"{tool}.sh")
     if tool not in OPAQUE:
         sides.compare()
+
+
+@pytest.mark.parametrize("tool", sorted(script.stem for script in (TOOLS / "xattr").glob("*.sh")))
+def test_a_tool_keeps_extended_attributes(sides_with_xattr, tool):
+    sides_with_xattr.both(TOOLS / "xattr" / f"{tool}.sh")
+    sides_with_xattr.compare()
+
+
+def test_access_control_lists_are_refused_clearly(sides_with_xattr):
+    sides = sides_with_xattr
+    (sides.local / "f").write_text("content")
+    (sides.local / "f").chmod(0o640)
+    run("setfacl", "-m", "user:12:r", sides.local / "f")
+    run("tar", "--acls", "-cf", "t.tar", "f", cwd=sides.local)
+    for status, *command in (
+        (23, "rsync", "-aA", sides.local / "f", sides.mounted / "rsynced"),
+        (1, "cp", "-a", sides.local / "f", sides.mounted / "copied"),
+        (0, "tar", "--acls", "-xf", sides.local / "t.tar", "-C", sides.mounted),  # tar only warns
+        (1, "setfacl", "-m", "user:12:r", sides.mounted / "f"),
+        (1, "setfacl", "-d", "-m", "user:12:r", sides.mounted),
+    ):
+        done = run(*command, check=False)
+        assert (done.returncode, "Operation not supported" in done.stderr) == (status, True), done.stderr
+    # What is there is whole, and what it has is its mode.
+    for name in ("f", "rsynced", "copied"):
+        path = sides.mounted / name
+        assert (path.read_text(), path.stat().st_mode & 0o7777) == ("content", 0o640)
+    about = run("getfacl", "--omit-header", "f", cwd=sides.mounted).stdout
+    assert about.split() == ["user::rw-", "group::r--", "other::---"]
 
 
 def test_what_needs_hard_links_is_refused_clearly(sides):

@@ -18,7 +18,7 @@ MTAB = Path("/etc/mtab")
 
 
 @pytest.fixture
-def users_place(radosgw):
+def users_place(radosgw, machine):
     """A directory that belongs to the user, on a machine whose /dev/fuse is open as udev makes it."""
     mode = DEVICE.stat().st_mode
     DEVICE.chmod(0o666)

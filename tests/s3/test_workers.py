@@ -201,6 +201,42 @@ async def test_a_cut_body_tells_how_far_it_came():
     assert attempt.filled_bytes == 600_000
 
 
+@pytest.mark.parametrize("came_bytes", [0, 3 * MIB + 5])
+async def test_a_long_body_that_stops_is_given_up_after_the_timeout(came_bytes):
+    more = threading.Event()
+
+    def stop(_received, connection):
+        connection.sendall(head(206, {"content-length": str(8 * MIB)}) + bytes(came_bytes))
+        more.wait(5)
+        return False
+
+    with ScriptedServer(stop) as server:
+        async with pool_of() as pool:
+            attempt = attempt_at(server, into=[memoryview(bytearray(MIB))] * 8, io_timeout=0.3)
+            failure = await failure_of(pool, attempt)
+            more.set()
+    assert (failure.kind, attempt.filled_bytes) == (FailureKind.TIMEOUT, came_bytes)
+
+
+async def test_a_long_body_comes_past_http_client_whatever_came_with_its_head():
+    data = bytes(range(256)) * (5 * MIB // 256)
+    sizes = [1, MIB, 2 * MIB - 1, 2 * MIB]
+
+    def in_two(_received, connection):
+        whole = head(206, {"content-length": str(len(data))}) + data
+        for begin, end in ((0, 150), (150, 5000), (5000, len(whole))):
+            connection.sendall(whole[begin:end])
+        return True
+
+    with ScriptedServer(in_two) as server:
+        async with pool_of() as pool:
+            for _ in range(3):
+                buffers = [memoryview(bytearray(size)) for size in sizes]
+                await pool.run(attempt_at(server, into=buffers))
+                assert b"".join(buffers) == data
+        assert server.connections == 1
+
+
 async def test_cancelling_a_waiting_request_returns_at_once_and_closes_the_connection():
     with ScriptedServer(stall) as server:
         async with pool_of() as pool:

@@ -1,0 +1,656 @@
+"""`writeback`: close returns from the journal, removals are gathered; what that keeps, orders, survives."""
+
+import os
+import threading
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs import queue
+from s3rolefs.fs.attributes import Changes
+from s3rolefs.model import MIB
+from s3rolefs.s3.faults import Fault
+from tests.fs.mounted import is_kept, kept_bytes, mounted
+
+DOWN = Fault(times=None, reason=Reason.UNREACHABLE)
+LATER_SECONDS = 5
+
+
+@pytest.fixture
+def spool(tmp_path):
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def serve(faults, spool):
+    """Mount with writeback; a mount that ends has been killed."""
+
+    @asynccontextmanager
+    async def made(**files):
+        async with mounted(faults, spool, **({"writeback": True} | files)) as mount:
+            yield mount
+
+    return made
+
+
+@pytest.fixture
+async def mount(serve):
+    async with serve() as made:
+        yield made
+
+
+async def failing(work, *arguments, **named):
+    with pytest.raises(FileSystemError) as failure:
+        await work(*arguments, **named)
+    return failure.value.reason
+
+
+async def sync_directory(mount, path):
+    handle = mount.descriptors.opendir((await mount.find(path)).number)
+    try:
+        await mount.descriptors.fsyncdir(handle)
+    finally:
+        mount.descriptors.releasedir(handle)
+
+
+def waiting(mount):
+    now = mount.filesystem.waiting()
+    return now.files, now.removals
+
+
+# What waits
+
+
+async def test_close_returns_before_s3_has_the_file_and_it_gets_there(mount, memory, bucket, autojump_clock):
+    await mount.write("f", b"content")
+    assert memory.counts["put"] == 0
+    assert await mount.read("f") == b"content"
+    assert await mount.list() == ["f"]
+    assert waiting(mount) == (1, 0)
+    assert mount.filesystem.waiting().bytes == 7
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.get("f") == b"content"
+    assert waiting(mount) == (0, 0)
+    assert memory.counts["put"] == 1
+
+
+async def test_an_outage_is_not_heard_of_at_close(mount, faults, bucket, autojump_clock):
+    handle = await mount.create("f")
+    await mount.descriptors.write(handle, 0, b"content")
+    faults.plan(DOWN)
+    await mount.close(handle)
+    await trio.sleep(LATER_SECONDS)
+    [kept] = mount.filesystem.unsent()
+    assert (kept.path, kept_bytes(kept)) == ("/f", b"content")
+    faults.plan()
+    await trio.sleep(61)
+    assert await bucket.get("f") == b"content"
+    assert mount.filesystem.unsent() == []
+    assert not is_kept(kept)
+
+
+async def test_fsync_sends_at_once_and_says_what_s3_says(mount, faults, bucket, autojump_clock):
+    handle = await mount.create("f")
+    await mount.descriptors.write(handle, 0, b"first")
+    await mount.descriptors.flush(handle)
+    await mount.descriptors.fsync(handle)
+    assert await bucket.get("f") == b"first"
+    await mount.descriptors.write(handle, 0, b"other")
+    faults.plan(Fault(verb="put", reason=Reason.ACCESS_DENIED))
+    assert await failing(mount.descriptors.fsync, handle) is Reason.ACCESS_DENIED
+    await mount.close(handle)
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.get("f") == b"other"
+
+
+async def test_what_is_written_again_soon_is_sent_once(mount, memory, bucket, autojump_clock):
+    for number in range(10):
+        await mount.write("f", b"%d" % number)
+        await trio.sleep(0.2)
+    assert memory.counts["put"] == 0
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.get("f") == b"9"
+    assert memory.counts["put"] == 1
+
+
+async def test_what_is_removed_soon_is_never_sent(mount, memory, bucket, autojump_clock):
+    await mount.write("f", b"x")
+    await mount.unlink("f")
+    await trio.sleep(LATER_SECONDS)
+    assert (memory.counts["put"], memory.counts["delete_many"], memory.counts["delete"]) == (0, 0, 0)
+    assert await bucket.keys() == []
+
+
+async def test_a_rename_of_what_s3_never_had_costs_nothing(mount, memory, bucket, autojump_clock):
+    await mount.write("tmp", b"first")
+    await mount.write("draft", b"second")
+    await mount.rename("tmp", "f")
+    await mount.rename("draft", "f")
+    assert await mount.list() == ["f"]
+    assert await mount.read("f") == b"second"
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.keys() == ["f"]
+    assert await bucket.get("f") == b"second"
+    assert (memory.counts["put"], memory.counts["copy"]) == (1, 0)
+
+
+async def test_a_rename_over_what_s3_has_waits_for_it(mount, bucket, autojump_clock):
+    await bucket.put("f", b"old")
+    await mount.write("tmp", b"new")
+    await mount.rename("tmp", "f")
+    assert await bucket.get("f") == b"new"
+    assert await bucket.keys() == ["f"]
+
+
+async def test_attributes_that_change_while_a_file_waits_ride_on_its_upload(
+    mount, memory, bucket, autojump_clock
+):
+    await mount.write("f", b"x")
+    await mount.change("f", mode=0o600, mtime_ns=5 * 10**9)
+    await trio.sleep(LATER_SECONDS)
+    info = await bucket.head("f")
+    assert (info.metadata["mode"], info.metadata["mtime"]) == (str(0o100600), "5.000000000")
+    assert (memory.counts["put"], memory.counts["copy"]) == (1, 0)
+
+
+async def test_empty_and_truncated_files_wait_too(mount, memory, bucket, autojump_clock):
+    await bucket.put("g", b"0123456789")
+    await mount.write("empty", b"")
+    await mount.truncate("g", 4)
+    assert memory.counts["put"] == 1
+    assert await mount.read("g") == b"0123"
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.get("empty") == b""
+    assert await bucket.get("g") == b"0123"
+
+
+async def test_many_files_are_sent_side_by_side(mount, faults, bucket, autojump_clock):
+    faults.plan(Fault(verb="put", times=None, delay_seconds=1))
+    for number in range(32):
+        await mount.write(f"f{number}", b"x")
+    began = trio.current_time()
+    assert await mount.filesystem.drain(60) == []
+    assert trio.current_time() - began < 5
+    assert len(await bucket.keys()) == 32
+
+
+async def test_when_too_much_waits_close_sends_by_itself(mount, memory, monkeypatch, autojump_clock):
+    monkeypatch.setattr(queue, "MOST_BYTES_IN_MEMORY", 3)
+    for number in range(5):
+        await mount.write(f"f{number}", b"x")
+        assert memory.counts["put"] == max(0, number - 2)
+
+
+async def test_where_the_journal_cannot_be_written_close_and_unlink_mean_s3(
+    mount, bucket, monkeypatch, autojump_clock
+):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    await bucket.put("g")
+    await mount.find("g")
+    monkeypatch.setattr("s3rolefs.fs.journal.os.writev", full)
+    await mount.write("f", b"x")
+    await mount.unlink("g")
+    assert await bucket.keys() == ["f"]
+
+
+async def test_a_short_write_leaves_no_half_entry(serve, monkeypatch, bucket, autojump_clock):
+    original = os.writev
+    async with serve() as mount:
+        await mount.write("first", b"1")
+        monkeypatch.setattr("s3rolefs.fs.journal.os.writev", lambda fd, parts: original(fd, parts[:2]))
+        await mount.write("second", b"2")
+        assert await bucket.keys() == ["second"]
+        monkeypatch.undo()
+        await mount.write("third", b"3")
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert sorted(await bucket.keys()) == ["first", "second", "third"]
+
+
+# A kill
+
+
+async def test_the_next_mount_has_and_sends_what_a_kill_left_waiting(
+    serve, spool, bucket, autojump_clock, caplog
+):
+    async with serve() as mount:
+        await mount.mkdir("d")
+        await mount.write("d/small", b"content")
+        await mount.change("d/small", mode=0o600)
+        await mount.write("d/large", b"x" * (3 * MIB))
+        await mount.write("d/gone", b"x")
+        await mount.unlink("d/gone")
+        await mount.write("d/tmp", b"renamed")
+        await mount.rename("d/tmp", "d/new")
+        await mount.write("d/again", b"first version")
+        await mount.write("d/again", b"second")
+    assert await bucket.keys() == ["d/"]
+    async with serve() as mount:
+        assert sorted(await mount.list("d")) == ["again", "large", "new", "small"]
+        assert await mount.read("d/small") == b"content"
+        assert (await mount.stat("d/small")).attributes.mode & 0o777 == 0o600
+        await trio.sleep(LATER_SECONDS)
+        assert mount.filesystem.unsent() == []
+        assert await bucket.get("d/again") == b"second"
+        assert await bucket.get("d/large") == b"x" * (3 * MIB)
+        assert await bucket.get("d/new") == b"renamed"
+        assert len(await bucket.keys()) == 5
+    assert list(spool.iterdir()) == []
+    assert "4 files and 0 removals waited" in caplog.text
+
+
+async def test_a_kill_leaves_an_edit_of_an_object_waiting_with_what_it_is_over(serve, bucket, autojump_clock):
+    await bucket.put("f", b"b" * (2 * MIB), metadata={"owner": "me"})
+    async with serve() as mount:
+        handle = await mount.open("f", os.O_RDWR)
+        await mount.descriptors.write(handle, 10, b"edit")
+        await mount.close(handle)
+    expected = b"b" * 10 + b"edit" + b"b" * (2 * MIB - 14)
+    async with serve() as mount:
+        assert await mount.read("f") == expected
+        await trio.sleep(LATER_SECONDS)
+        assert mount.filesystem.unsent() == []
+    assert await bucket.get("f") == expected
+    assert (await bucket.head("f")).metadata["owner"] == "me"
+
+
+async def test_what_was_sent_before_the_kill_is_not_sent_again(serve, memory, bucket, autojump_clock):
+    async with serve() as mount:
+        await mount.write("stays", b"x")
+        await mount.write("f", b"mine")
+        await trio.sleep(LATER_SECONDS)
+        await mount.write("last", b"x")
+        await bucket.delete("f")  # somebody else's removal
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert await bucket.keys() == ["last", "stays"]
+
+
+async def test_a_kill_while_s3_takes_a_file_is_no_conflict(serve, faults, bucket, autojump_clock):
+    async with serve() as mount:
+        await mount.write("f", b"content")
+        faults.plan(Fault(verb="put", answer_lost=True), Fault(verb="head", times=None, delay_seconds=1000))
+        await trio.sleep(1.5)
+        assert await bucket.get("f") == b"content"
+    faults.plan()
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert mount.filesystem.unsent() == []
+
+
+async def test_what_somebody_else_made_meanwhile_is_a_conflict_kept_and_named(serve, bucket, autojump_clock):
+    async with serve() as mount:
+        await mount.write("f", b"mine")
+        await bucket.put("f", b"theirs")
+        await trio.sleep(LATER_SECONDS)
+        [kept] = mount.filesystem.unsent()
+        assert (kept.path, kept.conflict, kept_bytes(kept)) == ("/f", True, b"mine")
+        assert await mount.read("f") == b"theirs"
+        assert waiting(mount) == (0, 0)
+
+
+async def test_who_has_a_file_open_hears_of_a_conflict_at_fsync(mount, bucket, autojump_clock):
+    handle = await mount.create("f")
+    await mount.descriptors.write(handle, 0, b"mine")
+    await mount.descriptors.flush(handle)
+    await bucket.put("f", b"theirs")
+    await trio.sleep(LATER_SECONDS)
+    assert await failing(mount.descriptors.fsync, handle) is Reason.EXISTS
+    await mount.descriptors.release(handle)
+
+
+async def test_a_lock_is_still_decided_at_open(mount, memory, bucket, autojump_clock):
+    handle = await mount.create("index.lock", os.O_RDWR | os.O_EXCL)
+    assert await bucket.get("index.lock") == b""
+    await mount.close(handle)
+    other = await mount.create("f", os.O_RDWR | os.O_EXCL)
+    await mount.close(other)
+    assert memory.counts["put"] == 1
+
+
+async def test_an_entry_that_a_crash_cut_off_is_dropped_with_one_line(
+    serve, spool, bucket, autojump_clock, caplog
+):
+    async with serve() as mount:
+        await mount.write("whole", b"content")
+        await mount.write("cut", b"content")
+    [journal] = spool.glob("*/*/*.journal")
+    os.truncate(journal, journal.stat().st_size - 3)
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert await bucket.keys() == ["whole"]
+    assert caplog.text.count("was cut off by a crash") == 1
+
+
+async def test_the_journal_does_not_grow_with_what_is_done(serve, spool, monkeypatch, autojump_clock):
+    monkeypatch.setattr("s3rolefs.fs.journal._SEGMENT_BYTES", 4096)
+    async with serve() as mount:
+        handle = await mount.create("open")
+        await mount.descriptors.write(handle, 0, b"x")
+        for number in range(30):
+            await mount.descriptors.flush(handle)
+            await mount.write(f"f{number}", b"x" * 1000)
+            await trio.sleep(0.9)
+        assert sum(path.stat().st_size for path in spool.glob("*/*/*.journal")) < 12 * 1024
+        await trio.sleep(LATER_SECONDS)
+        assert sum(path.stat().st_size for path in spool.glob("*/*/*.journal")) == 0
+
+
+async def test_what_waits_is_on_the_disk_within_a_second_or_so(mount, monkeypatch, autojump_clock):
+    synced = threading.Event()
+    original = os.fsync
+    monkeypatch.setattr("s3rolefs.fs.unsent.os.fsync", lambda fd: (original(fd), synced.set()))
+    await mount.write("f", b"x")
+    assert not mount.names._core.folder.is_synced()
+    await trio.sleep(1.5)
+    assert await trio.to_thread.run_sync(synced.wait, 10)
+    assert mount.names._core.folder.is_synced()
+
+
+async def test_what_is_done_to_a_removed_file_does_not_bring_it_back(serve, bucket, autojump_clock):
+    async with serve() as mount:
+        handle = await mount.create("f")
+        await mount.descriptors.flush(handle)
+        inode = await mount.find("f")
+        await mount.unlink("f")
+        await mount.names.setattr(inode.number, Changes(mode=0o600), handle)
+        await mount.descriptors.write(handle, 0, b"x")
+        await mount.close(handle)
+    async with serve() as mount:
+        assert await mount.list() == []
+        await trio.sleep(LATER_SECONDS)
+        assert await bucket.keys() == []
+
+
+async def test_files_that_were_never_closed_are_not_brought_back(serve, bucket, autojump_clock):
+    async with serve() as mount:
+        handle = await mount.create("f")
+        await mount.descriptors.write(handle, 0, b"x")
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert await bucket.keys() == []
+
+
+async def test_without_writeback_the_next_mount_still_sends_what_waited(serve, bucket, autojump_clock):
+    await bucket.put("old")
+    async with serve() as mount:
+        await mount.write("f", b"content")
+        await mount.unlink("old")
+    async with serve(writeback=False) as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert await bucket.keys() == ["f"]
+
+
+# Removals
+
+
+async def test_removals_are_gathered_and_the_names_are_gone_at_once(mount, memory, bucket, autojump_clock):
+    for number in range(30):
+        await bucket.put(f"d/f{number}")
+    await bucket.put("d/stays")
+    assert len(await mount.list("d")) == 31
+    for number in range(30):
+        await mount.unlink(f"d/f{number}")
+    assert await mount.list("d") == ["stays"]
+    assert await failing(mount.find, "d/f3") is Reason.NOT_FOUND
+    assert waiting(mount) == (0, 30)
+    assert memory.counts["delete_many"] == 0
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.keys() == ["d/stays"]
+    assert (memory.counts["delete_many"], memory.counts["delete"]) == (1, 0)
+
+
+async def test_a_removed_name_stays_away_however_long_s3_is_not_told(mount, faults, bucket, autojump_clock):
+    await bucket.put("d/f")
+    await bucket.put("d/other")
+    await mount.find("d/f")
+    faults.plan(Fault(verb="delete_many", times=None, reason=Reason.UNREACHABLE))
+    await mount.unlink("d/f")
+    for _ in range(3):
+        await trio.sleep(30)
+        assert await failing(mount.find, "d/f") is Reason.NOT_FOUND
+        assert await mount.list("d") == ["other"]
+        assert await failing(mount.find, "d/f") is Reason.NOT_FOUND  # now a complete listing answers
+    [unsent] = mount.filesystem.unsent()
+    assert unsent.path == "/d/f"
+    assert not unsent.conflict
+    faults.plan()
+    await trio.sleep(61)
+    assert await bucket.keys() == ["d/other"]
+    assert mount.filesystem.unsent() == []
+    assert await failing(mount.find, "d/f") is Reason.NOT_FOUND
+
+
+async def test_a_name_that_is_made_again_is_the_new_file(mount, bucket, autojump_clock):
+    await bucket.put("f", b"old", metadata={"owner": "old"})
+    await mount.find("f")
+    await mount.unlink("f")
+    await mount.write("f", b"new")
+    assert await mount.list() == ["f"]
+    assert await mount.read("f") == b"new"
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.get("f") == b"new"
+    assert "owner" not in (await bucket.head("f")).metadata
+    assert mount.filesystem.unsent() == []
+
+
+@pytest.mark.parametrize("make", ["symlink", "rename", "fsync"])
+async def test_whatever_takes_the_place_of_a_removed_file_comes_after_it(
+    mount, memory, bucket, autojump_clock, make
+):
+    await bucket.put("f", b"old")
+    await bucket.put("other", b"new")
+    await mount.find("f")
+    await mount.unlink("f")
+    if make == "symlink":
+        await mount.symlink("f", b"new")
+    elif make == "rename":
+        await mount.rename("other", "f")
+    else:
+        handle = await mount.create("f")
+        await mount.descriptors.write(handle, 0, b"new")
+        await mount.descriptors.fsync(handle)
+        await mount.close(handle)
+    assert await bucket.get("f") == b"new"
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.get("f") == b"new"
+    assert mount.filesystem.unsent() == []
+
+
+async def test_an_open_file_that_is_removed_lives_on(mount, bucket, autojump_clock):
+    await bucket.put("f", b"x" * (2 * MIB))
+    handle = await mount.open("f", os.O_RDWR)
+    await mount.unlink("f")
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.keys() == []
+    assert await mount.read_open(handle) == b"x" * (2 * MIB)
+    await mount.descriptors.write(handle, 0, b"y")
+    await mount.close(handle)
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.keys() == []
+
+
+async def test_rmdir_waits_for_what_was_removed_below_and_leaves_no_marker_behind(
+    mount, memory, bucket, autojump_clock
+):
+    for number in range(120):
+        await bucket.put(f"d/f{number}")
+    for name in await mount.list("d"):
+        await mount.unlink(f"d/{name}")
+    await mount.rmdir("d")
+    assert await bucket.keys() == []
+    assert memory.counts["put"] == 120
+    assert not await mount.exists("d")
+
+
+async def test_rmdir_is_still_decided_by_the_bucket(mount, bucket, autojump_clock):
+    await bucket.put("d/f")
+    await mount.find("d/f")
+    await mount.unlink("d/f")
+    await bucket.put("d/unseen")
+    assert await failing(mount.rmdir, "d") is Reason.NOT_EMPTY
+    assert await bucket.keys() == ["d/unseen"]
+
+
+async def test_a_directory_stays_when_its_last_file_is_removed_later(mount, bucket, autojump_clock):
+    await bucket.put("d/f")
+    await mount.find("d/f")
+    await mount.unlink("d/f")
+    assert await mount.is_directory("d")
+    assert await mount.list("d") == []
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.keys() == ["d/"]
+    await trio.sleep(30)
+    assert await mount.is_directory("d")
+
+
+async def test_rmdir_and_fsync_of_the_directory_say_why_a_removal_failed(
+    mount, faults, bucket, autojump_clock, caplog
+):
+    for name in ("d/f", "d/g", "e/f"):
+        await bucket.put(name)
+        await mount.find(name)
+    refusal = Fault(verb="delete_many", times=None, reason=Reason.ACCESS_DENIED, code="AccessDenied")
+    faults.plan(refusal)
+    await mount.unlink("d/f")
+    assert await failing(mount.rmdir, "d") is Reason.ACCESS_DENIED
+    # What S3 does not let go is there again, and said once.
+    assert sorted(await mount.list("d")) == ["f", "g"]
+    await mount.unlink("e/f")
+    await trio.sleep(LATER_SECONDS)
+    assert await failing(sync_directory, mount, "e") is Reason.ACCESS_DENIED
+    await sync_directory(mount, "e")
+    assert await mount.list("e") == ["f"]
+    assert caplog.text.count("S3 does not let it go") == 2
+    assert waiting(mount) == (0, 0)
+    faults.plan()
+    await mount.unlink("e/f")
+    await mount.rmdir("e")
+    assert await bucket.keys() == ["d/f", "d/g"]
+
+
+async def test_fsync_of_a_directory_waits_for_everything_below_it(mount, faults, bucket, autojump_clock):
+    await bucket.put("d/old")
+    await mount.find("d/old")
+    await mount.mkdir("d/sub")
+    await mount.write("d/sub/f", b"x")
+    await mount.write("other", b"x")
+    await mount.unlink("d/old")
+    await sync_directory(mount, "d")
+    assert await bucket.keys() == ["d/sub/", "d/sub/f"]
+    await mount.write("d/g", b"x")
+    faults.plan(Fault(verb="put", reason=Reason.UNREACHABLE))
+    assert await failing(sync_directory, mount, "d") is Reason.UNREACHABLE
+    await trio.sleep(LATER_SECONDS)
+    assert "d/g" in await bucket.keys()
+
+
+async def test_the_next_mount_removes_what_a_kill_left_and_nothing_newer(
+    serve, bucket, autojump_clock, caplog
+):
+    for name in ("gone", "newer", "absent", "d/f"):
+        await bucket.put(name, b"old")
+    async with serve() as mount:
+        for name in ("gone", "newer", "absent", "d/f"):
+            await mount.find(name)
+            await mount.unlink(name)
+    await bucket.put("newer", b"theirs")
+    await bucket.delete("absent")
+    async with serve() as mount:
+        assert await mount.list("d") == []
+        assert await failing(mount.find, "gone") is Reason.NOT_FOUND
+        await trio.sleep(LATER_SECONDS)
+        assert await bucket.keys() == ["d/", "newer"]
+        assert await mount.read("newer") == b"theirs"
+    assert "0 files and 4 removals waited" in caplog.text
+    assert "somebody else has replaced it since" in caplog.text
+
+
+async def test_a_removal_and_its_successor_survive_a_kill_in_their_order(serve, bucket, autojump_clock):
+    await bucket.put("f", b"old")
+    async with serve() as mount:
+        await mount.find("f")
+        await mount.unlink("f")
+        await mount.write("f", b"new")
+    async with serve() as mount:
+        assert await mount.list() == ["f"]
+        assert await mount.read("f") == b"new"
+        await trio.sleep(LATER_SECONDS)
+        assert await bucket.get("f") == b"new"
+        assert mount.filesystem.unsent() == []
+
+
+async def test_what_is_copied_and_then_removed_is_never_at_neither_place(
+    mount, faults, bucket, autojump_clock
+):
+    await bucket.put("old", b"content")
+    faults.plan(Fault(verb="put", delay_seconds=7))
+    await mount.write("new", await mount.read("old"))
+    await mount.unlink("old")
+    while "new" not in await bucket.keys():
+        assert await bucket.keys() == ["old"]
+        await trio.sleep(0.3)
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.keys() == ["new"]
+
+
+async def test_a_file_that_was_sent_and_is_written_again_is_written_down_again(serve, bucket, autojump_clock):
+    async with serve() as mount:
+        handle = await mount.create("f")
+        await mount.descriptors.write(handle, 0, b"1")
+        await mount.descriptors.flush(handle)
+        await mount.descriptors.fsync(handle)
+        await mount.close(handle)
+        handle = await mount.open("f", os.O_RDWR)
+        for content in (b"2", b"3"):
+            await mount.descriptors.write(handle, 0, content)
+        await mount.close(handle)
+    async with serve() as mount:
+        assert await mount.read("f") == b"3"
+
+
+async def test_the_move_of_a_directory_takes_along_what_waits_and_not_what_was_removed(
+    mount, bucket, autojump_clock
+):
+    for name in ("d/gone", "d/stays"):
+        await bucket.put(name)
+        await mount.find(name)
+    await mount.unlink("d/gone")
+    await mount.write("d/new", b"new")
+    await mount.rename("d", "e")
+    assert sorted(await mount.list("e")) == ["new", "stays"]
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.keys() == ["e/", "e/new", "e/stays"]
+
+
+# The end
+
+
+async def test_drain_sends_and_removes_everything(mount, bucket, autojump_clock):
+    await bucket.put("old")
+    await mount.find("old")
+    await mount.unlink("old")
+    await mount.write("f", b"content")
+    assert await mount.filesystem.drain(60) == []
+    assert await bucket.keys() == ["f"]
+
+
+async def test_drain_keeps_and_names_what_it_could_not_do_in_time(serve, faults, bucket, autojump_clock):
+    await bucket.put("old")
+    async with serve() as mount:
+        await mount.find("old")
+        await mount.unlink("old")
+        await mount.write("f", b"content")
+        faults.plan(Fault(times=None, delay_seconds=1000))
+        left = await mount.filesystem.drain(5)
+        assert sorted(kept.path for kept in left) == ["/f", "/old"]
+        assert all(is_kept(kept) for kept in left)
+    faults.plan()
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert await bucket.keys() == ["f"]
+        assert mount.filesystem.unsent() == []
