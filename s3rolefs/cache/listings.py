@@ -40,7 +40,7 @@ class Listing:
     `objects` and `prefixes` keep S3's order; `marker` is the object at the prefix itself. All of the
     directory is told of, or what lies behind the key `after` and not behind `until` ("" and None: from
     its beginning, to its end). `began_at_seconds` (boot clock) is when the first page was asked for: the
-    listing is as old as that. `uses` counts who was answered from it.
+    listing is as old as that. `uses` counts who was answered from it. `found_nothing`: S3 knew of no key.
     """
 
     began_at_seconds: float
@@ -50,6 +50,7 @@ class Listing:
     after: str = ""
     until: str | None = None
     uses: int = 0
+    found_nothing: bool = False
     _order: list[ObjectInfo] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict)
     _walk_place: int = -1
@@ -65,11 +66,6 @@ class Listing:
     def is_complete(self) -> bool:
         """Tell whether it tells of all children."""
         return not self.after and self.until is None
-
-    @property
-    def is_empty(self) -> bool:
-        """Tell whether it tells of nothing: not even of a marker."""
-        return self.marker is None and not self.objects and not self.prefixes
 
     def tells_of(self, key: str) -> bool:
         """Tell whether an object at `key` would be here, and what is below `key/`."""
@@ -165,6 +161,7 @@ def directories_of(page: ListPage, prefix: str, after: str, *, began_at_seconds:
     until = page.objects[-1].key if page.objects else after
     open_prefixes = [prefix, *_directories_between(prefix, after)]
     told = {known: Listing(began_at_seconds=began_at_seconds, after=after) for known in open_prefixes}
+    told[prefix].found_nothing = not page.objects
     for info in page.objects:
         directory = info.key[: info.key.rfind("/") + 1]
         if directory != open_prefixes[-1]:
@@ -185,6 +182,7 @@ def directories_of(page: ListPage, prefix: str, after: str, *, began_at_seconds:
 def children_of(page: ListPage, prefix: str, *, began_at_seconds: float) -> Listing:
     """Return what the first page with a delimiter tells of the directory at `prefix`."""
     listing = Listing(began_at_seconds=began_at_seconds)
+    listing.found_nothing = not (page.objects or page.prefixes)
     listing.prefixes = dict.fromkeys(found[len(prefix) : -1] for found in page.prefixes)
     for info in page.objects:
         listing.enter(info.key[len(prefix) :], info)

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import sys
 import weakref
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
 from s3rolefs.cache.listings import DIRECTORY, NOTHING, Listing, Sort
+from s3rolefs.cache.ownchanges import ChangesBelow, Log, OwnChanges
 from s3rolefs.cache.recollection import RACY_NS
 from s3rolefs.model import Key, ObjectInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from s3rolefs.cache.recollection import Recollection
     from s3rolefs.clock import Clock
@@ -29,66 +30,6 @@ LISTED_NAMES_LIMIT = 1_000_000
 OBJECTS_LIMIT = 200_000
 # The place of a removal that S3 has still to hear of: behind every change that somebody follows.
 _NOT_YET = sys.maxsize
-
-
-@dataclass(slots=True, weakref_slot=True, eq=False)
-class _Log:
-    """Hold the last change of each step in one directory, with its place among all changes."""
-
-    entries: dict[str, tuple[int, ObjectInfo | Sort]] = field(default_factory=dict)
-
-
-class OwnChanges:
-    """Tell what this mount changed below one prefix since this record was begun, by step."""
-
-    def __init__(self, log: _Log, since: int) -> None:
-        self._log = log
-        self._since = since
-
-    def get(self, step: str) -> ObjectInfo | Sort | None:
-        """Return what a step was changed to; None: it was not changed."""
-        place, entry = self._log.entries.get(step, (0, None))
-        return entry if place > self._since else None
-
-    def __iter__(self) -> Iterator[tuple[str, ObjectInfo | Sort]]:
-        for step, (place, entry) in self._log.entries.items():
-            if place > self._since:
-                yield step, entry
-
-
-class ChangesBelow:
-    """Gather what this mount changes anywhere below one prefix while a page of it is on its way."""
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self._changed: dict[str, dict[str, ObjectInfo | Sort]] = {}
-        self._forgotten: list[tuple[str, bool]] = []
-
-    def __iter__(self) -> Iterator[tuple[str, str, ObjectInfo | Sort]]:
-        """Yield directories, steps in them and what those were changed to."""
-        for prefix, steps in self._changed.items():
-            for step, entry in steps.items():
-                yield prefix, step, entry
-
-    def may_keep(self, prefix: str) -> bool:
-        """Tell whether a listing of a directory that was asked for before is not void meanwhile."""
-        return not any(
-            prefix.startswith(forgotten) if below else prefix == forgotten
-            for forgotten, below in self._forgotten
-        )
-
-    def enter(self, prefix: str, step: str, entry: ObjectInfo | Sort) -> None:
-        """Note a change in a directory."""
-        if prefix.startswith(self._prefix):
-            self._changed.setdefault(prefix, {})[step] = entry
-
-    def forget(self, prefix: str, *, below: bool) -> None:
-        """Note that a listing is void, or those of everything below a prefix are."""
-        self._forgotten.append((prefix, below))
-        if below:
-            self._changed = {
-                known: steps for known, steps in self._changed.items() if not known.startswith(prefix)
-            }
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +55,10 @@ class MetadataCache:
         self._recollection = recollection
         self._listings: LRUCache[str, Listing] = LRUCache(LISTED_NAMES_LIMIT, getsizeof=lambda a: len(a) + 1)
         self._objects: LRUCache[Key, _Known] = LRUCache(OBJECTS_LIMIT)
-        self._logs: weakref.WeakValueDictionary[str, _Log] = weakref.WeakValueDictionary()
+        self._logs: weakref.WeakValueDictionary[str, Log] = weakref.WeakValueDictionary()
         self._below: weakref.WeakSet[ChangesBelow] = weakref.WeakSet()
         self._changes = 0
-        self._removing: dict[str, dict[str, _Log]] = {}
+        self._removing: dict[str, dict[str, Log]] = {}
 
     def now_seconds(self) -> float:
         """Return the time that ages are counted by."""
@@ -297,17 +238,17 @@ class MetadataCache:
         self._end_removing(prefix, step).entries.pop(step, None)
         self.doubt(prefix, step)
 
-    def _end_removing(self, prefix: str, step: str) -> _Log:
+    def _end_removing(self, prefix: str, step: str) -> Log:
         steps = self._removing[prefix]
         log = steps.pop(step)
         if not steps:
             del self._removing[prefix]
         return log
 
-    def _log(self, prefix: str) -> _Log:
+    def _log(self, prefix: str) -> Log:
         log = self._logs.get(prefix)
         if log is None:
-            log = self._logs[prefix] = _Log()
+            log = self._logs[prefix] = Log()
         return log
 
     def forget_below(self, prefix: str) -> None:

@@ -16,7 +16,7 @@ from s3rolefs.cache.listings import NOTHING
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import Caller, Changes, without_privileges
 from s3rolefs.fs.core import check_named
-from s3rolefs.fs.directories import DirectoryEntry, DirectoryView
+from s3rolefs.fs.directoryview import DirectoryEntry, DirectoryView
 from s3rolefs.fs.exclusion import is_lock
 from s3rolefs.fs.names import Kind
 from s3rolefs.fs.reader import Reader

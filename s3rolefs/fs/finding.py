@@ -119,7 +119,7 @@ class Finder:
             if form is Form.NAME:
                 nursery.start_soon(ask_listing)
         no_object = head is None or (isinstance(head, FileSystemError) and head.reason is Reason.NOT_FOUND)
-        if isinstance(below, Listing) and not below.is_empty:
+        if isinstance(below, Listing) and not below.found_nothing:
             marker = await self._particulars.listed_marker(below.marker)
             return Found(directory=True, marker=marker, no_object=no_object)
         # Below a key of 1,024 bytes there is nothing, which services say in different ways.

@@ -253,14 +253,12 @@ class Mover:
 
     def _current_below(self, directory: Inode, etags: Mapping[Key, str]) -> list[Inode]:
         """Return what is known below a directory as it was moved; the others have to be looked up again."""
-        current: list[Inode] = []
-        for inode in [directory, *self._table.below(directory)]:
-            known = inode.version or inode.info
-            if known is None or etags.get(self._table.key(inode), known.etag) == known.etag:
-                current.append(inode)
-            else:
+        known = {one: one.version or one.info for one in (directory, *self._table.below(directory))}
+        moved = {one: there and etags.get(self._table.key(one), there.etag) for one, there in known.items()}
+        for inode, there in known.items():
+            if there is not None and there.etag != moved[inode]:
                 inode.checked_at_seconds = float("-inf")
-        return current
+        return [inode for inode, there in known.items() if there is None or there.etag == moved[inode]]
 
     async def _settle_below(self, directory: Inode) -> None:
         """Let S3 have, and have heard of, everything below a directory."""

@@ -151,7 +151,7 @@ class Surveys:
             return await self._ask_children(prefix, keep_empty=False)
         async with survey.turn:
             listing = await self._ask_flat(survey, "", keep_empty=False)
-        if not listing.is_empty:
+        if not listing.found_nothing:
             self._surveys[prefix] = survey
         return listing
 
@@ -219,7 +219,7 @@ class Surveys:
         page = await self._store.list_page(prefix, limit=PAGE_KEYS)
         await self._metadata.recall(page.objects, asked_after)
         listing = children_of(page, prefix, began_at_seconds=began_at_seconds)
-        if keep_empty or not listing.is_empty:
+        if keep_empty or not listing.found_nothing:
             self._metadata.keep_told({prefix: listing}, changes)
         return listing
 
