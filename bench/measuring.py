@@ -96,16 +96,11 @@ class Laboratory:
             for program in taking_part if number % 2 == 0 else taking_part[::-1]:
                 if number and all(_is_settled(cells, program.name) for cells in found.values()):
                     continue
+                lasts = [(chain[-1], found[chain[-1].name]) for chain in chains]
+                limit = max(patience_seconds(row, latency_ms, cells, program.name) for row, cells in lasts)
+                profiles = stacks if program.name == OURS else {}
                 for chain in chains if program.name == OURS else chains[:1]:
-                    # Whoever is stopped before a row that comes after cannot show how it does there.
-                    patience = [LIMIT_SECONDS] * (len(chain) - 1) + [
-                        max(
-                            patience_seconds(c[-1], latency_ms, found[c[-1].name], program.name)
-                            for c in chains
-                        )
-                    ]
-                    profiles = [stacks.get(row.name) if program.name == OURS else None for row in chain]
-                    outcomes = self._visit(program, chain, latency_ms, patience, profiles)
+                    outcomes = self._visit(program, chain, latency_ms, limit, profiles)
                     for row, outcome in zip(chain, outcomes, strict=True):
                         _put(found[row.name][program.name], outcome)
         for name, cell in found[first.name].items():
@@ -117,10 +112,13 @@ class Laboratory:
         program: Program,
         rows: Chain,
         latency_ms: int,
-        patience: Sequence[float],
-        profiles: Sequence[Path | None],
+        limit_seconds: float,
+        profiles: Mapping[str, Path],
     ) -> list[Run | Failure]:
-        """Mount once, run the rows' commands, and return for each what it cost, or why it failed."""
+        """Mount once, run the rows' commands, and return for each what it cost, or why it failed.
+
+        The limit is for the last row: whoever is stopped before cannot show how it does there.
+        """
         first = rows[0]
         self._prepare(first)
         costs: list[Cost] = []
@@ -135,12 +133,13 @@ class Laboratory:
                 with mounted(program, errand) as mount:
                     if first.first and not first.remount:
                         execute(first.first, mount, LIMIT_SECONDS, local=errand.local)
-                    for workload, limit, profile in zip(rows, patience, profiles, strict=True):
+                    for row in rows:
+                        limit = limit_seconds if row is rows[-1] else LIMIT_SECONDS
                         marks.append(self._server.quiet() if marks else self._server.mark())
-                        with profiling.recorded(mount.pid, profile):
-                            costs.append(cost(workload.command, mount, limit, local=errand.local))
-                for workload in rows:
-                    self._check(program, workload, errand)
+                        with profiling.recorded(mount.pid, profiles.get(row.name)):
+                            costs.append(cost(row.command, mount, limit, local=errand.local))
+                for row in rows:
+                    self._check(program, row, errand)
             except Failure as failure:
                 # What S3 does not hold was not done, however quickly.
                 costs = costs[: len(rows) - 1]

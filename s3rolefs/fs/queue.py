@@ -140,7 +140,7 @@ class Queue:
 
     def write_down_again(self, inode: Inode) -> None:
         """Bring the journal up to date after a change of a waiting file's name or attributes."""
-        if inode.writer is not None and inode in self._places:
+        if inode.writer is not None and inode in self._places and not inode.detached:
             self._places[inode] = replace(self._places[inode], revision=inode.writer.revision)
             try:
                 self._committer.keeper.write_down(inode, inode.writer)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from s3rolefs.config import BucketConfig, FileConfig, MountConfig, RoleConfig, StoreConfig
 from s3rolefs.errors import MountFailure, UserError
 from s3rolefs.mounting.memory import default_cache_bytes
-from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT, Target
+from s3rolefs.mounting.option import Target
+from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT
 from s3rolefs.mounting.settings import load_settings
 from s3rolefs.mounting.source import parse_source
 from s3rolefs.mounting.words import ELSEWHERE, IGNORED, PASSED_ON, SECRETS

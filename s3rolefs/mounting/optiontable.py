@@ -2,71 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING
-
 from s3rolefs.mounting import values
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from s3rolefs.mounting.values import Parser
-
-
-class Target(Enum):
-    """Say which part of `MountConfig` an option fills in."""
-
-    ROLE = "role"
-    STORE = "store"
-    FILES = "files"
-    MOUNT = "mount"
-    # Not stored as it is: mounting/options.py makes other fields of it.
-    DERIVED = "derived"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """Describe one option; `placeholder` None means that it may stand without a value (yes)."""
-
-    name: str
-    target: Target
-    field: str
-    parse: Parser
-    help: str
-    placeholder: str | None
-    group: str
-
-    @property
-    def hidden(self) -> bool:
-        """Say whether it is for experiments only: in no group, help or manual."""
-        return not self.group
-
-    @property
-    def usage(self) -> str:
-        """Return how it is written, `name` or `name=VALUE`."""
-        return self.name if self.placeholder is None else f"{self.name}={self.placeholder}"
-
-
-def _group(
-    group: str, target: Target, *rows: tuple[str, Parser, str] | tuple[str, Parser, str, str]
-) -> Iterator[Option]:
-    """Make options of rows: usage, parser, help and, where it is not the name, the field."""
-    for usage, parse, help_text, *field in rows:
-        name, _, placeholder = usage.partition("=")
-        yield Option(
-            name=name,
-            target=target,
-            field=field[0] if field else name,
-            parse=parse,
-            help=help_text,
-            placeholder=placeholder or None,
-            group=group,
-        )
-
+from s3rolefs.mounting.option import Option, Target, group_of
 
 OPTIONS: tuple[Option, ...] = (
-    *_group(
+    *group_of(
         "Access",
         Target.DERIVED,
         (
@@ -75,7 +15,7 @@ OPTIONS: tuple[Option, ...] = (
             "Role of the configuration file, which then says all that the options below would say.",
         ),
     ),
-    *_group(
+    *group_of(
         "Access",
         Target.ROLE,
         (
@@ -202,12 +142,12 @@ OPTIONS: tuple[Option, ...] = (
             "cred_wait_seconds",
         ),
     ),
-    *_group(
+    *group_of(
         "",
         Target.ROLE,
         ("renew=yes|no", values.yes_or_no, "Renew sessions; no is for experiments only."),
     ),
-    *_group(
+    *group_of(
         "Service",
         Target.STORE,
         ("region=NAME", values.text, "Region of the bucket; found by itself where it is not given."),
@@ -222,7 +162,7 @@ OPTIONS: tuple[Option, ...] = (
             "io_timeout_seconds",
         ),
     ),
-    *_group(
+    *group_of(
         "Files",
         Target.FILES,
         ("uid=USER", values.user, "Owner of files whose object names none (default: who mounts)."),
@@ -243,7 +183,7 @@ OPTIONS: tuple[Option, ...] = (
             ),
         ),
     ),
-    *_group(
+    *group_of(
         "Files",
         Target.DERIVED,
         (
@@ -265,7 +205,7 @@ OPTIONS: tuple[Option, ...] = (
             "Let S3 decide about O_EXCL at open: for names of locks (default), or for all (a PUT more each).",
         ),
     ),
-    *_group(
+    *group_of(
         "Caches and limits",
         Target.FILES,
         (
@@ -321,7 +261,7 @@ OPTIONS: tuple[Option, ...] = (
             ),
         ),
     ),
-    *_group(
+    *group_of(
         "Process",
         Target.MOUNT,
         (

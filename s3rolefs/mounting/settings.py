@@ -15,7 +15,8 @@ from s3rolefs.config import RoleConfig, StoreConfig
 from s3rolefs.errors import UserError
 from s3rolefs.fs.names import ESCAPE
 from s3rolefs.mounting import configfile, values
-from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT, Target
+from s3rolefs.mounting.option import Target
+from s3rolefs.mounting.optiontable import BY_NAME, OF_THE_MOUNT
 from s3rolefs.mounting.source import parse_source
 from s3rolefs.mounting.words import SECRETS
 from s3rolefs.roles.reading import is_descriptor
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
-    from s3rolefs.mounting.optiontable import Option
+    from s3rolefs.mounting.option import Option
 
 _NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 _LONGEST_NAME_BYTES = 255

@@ -418,7 +418,7 @@ TestHistories = Histories.TestCase
 TestHistories.settings = settings(
     max_examples=500 * EFFORT, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestHistories.pytestmark = pytest.mark.timeout(120 * EFFORT)
+TestHistories.pytestmark = pytest.mark.timeout(300 * EFFORT)
 
 
 class EndingBlockFiles(BlockFiles):
@@ -461,7 +461,7 @@ class HistoriesOnDisk(Histories):
 
 TestHistoriesOnDisk = HistoriesOnDisk.TestCase
 TestHistoriesOnDisk.settings = settings(TestHistories.settings, max_examples=60 * EFFORT)
-TestHistoriesOnDisk.pytestmark = pytest.mark.timeout(120 * EFFORT)
+TestHistoriesOnDisk.pytestmark = pytest.mark.timeout(300 * EFFORT)
 
 
 class HistoriesWithWriteback(Histories):
@@ -472,4 +472,4 @@ class HistoriesWithWriteback(Histories):
 
 TestHistoriesWithWriteback = HistoriesWithWriteback.TestCase
 TestHistoriesWithWriteback.settings = settings(TestHistories.settings, max_examples=100 * EFFORT)
-TestHistoriesWithWriteback.pytestmark = pytest.mark.timeout(120 * EFFORT)
+TestHistoriesWithWriteback.pytestmark = pytest.mark.timeout(300 * EFFORT)

@@ -9,6 +9,7 @@ import trio
 
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import queue
+from s3rolefs.fs.attributes import Changes
 from s3rolefs.model import MIB
 from s3rolefs.s3.faults import Fault
 from tests.fs.mounted import is_kept, kept_bytes, mounted
@@ -350,6 +351,21 @@ async def test_what_waits_is_on_the_disk_within_a_second_or_so(mount, monkeypatc
     assert mount.names._core.folder.is_synced()
 
 
+async def test_what_is_done_to_a_removed_file_does_not_bring_it_back(serve, bucket, autojump_clock):
+    async with serve() as mount:
+        handle = await mount.create("f")
+        await mount.descriptors.flush(handle)
+        inode = await mount.find("f")
+        await mount.unlink("f")
+        await mount.names.setattr(inode.number, Changes(mode=0o600), handle)
+        await mount.descriptors.write(handle, 0, b"x")
+        await mount.close(handle)
+    async with serve() as mount:
+        assert await mount.list() == []
+        await trio.sleep(LATER_SECONDS)
+        assert await bucket.keys() == []
+
+
 async def test_files_that_were_never_closed_are_not_brought_back(serve, bucket, autojump_clock):
     async with serve() as mount:
         handle = await mount.create("f")
@@ -497,6 +513,7 @@ async def test_rmdir_and_fsync_of_the_directory_say_why_a_removal_failed(
 ):
     for name in ("d/f", "d/g", "e/f"):
         await bucket.put(name)
+    for name in ("d/f", "d/g", "e/f"):
         await mount.find(name)
     refusal = Fault(verb="delete_many", times=None, reason=Reason.ACCESS_DENIED, code="AccessDenied")
     faults.plan(refusal)
@@ -602,7 +619,8 @@ async def test_the_move_of_a_directory_takes_along_what_waits_and_not_what_was_r
 ):
     for name in ("d/gone", "d/stays"):
         await bucket.put(name)
-        await mount.find(name)
+    await mount.find("d/gone")
+    await mount.find("d/stays")
     await mount.unlink("d/gone")
     await mount.write("d/new", b"new")
     await mount.rename("d", "e")

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -200,6 +201,7 @@ def test_ctime_and_the_directorys_times_follow_changes(mount):
 
     def changed(act, path):
         before = path.stat()
+        time.sleep(0.01)  # a tick of the kernel's clock for files
         act()
         after = path.stat()
         assert after.st_ctime_ns > before.st_ctime_ns

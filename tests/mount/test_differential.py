@@ -321,12 +321,14 @@ def open_place(radosgw):
 
 
 @pytest.mark.timeout(60 + 10 * HISTORIES)
-def test_the_same_calls_have_the_same_results_as_on_a_local_directory(open_place, bucket):
+@pytest.mark.parametrize("writeback", [False, True])
+def test_the_same_calls_have_the_same_results_as_on_a_local_directory(open_place, bucket, writeback):
     place = open_place
     local = place.directory.with_name("local")
     local.mkdir()
     serial = count()
-    with place.mounted(f"s3://{bucket}", allow_other=True, default_permissions=True) as mount:
+    options = {"allow_other": True, "default_permissions": True, "writeback": writeback or None}
+    with place.mounted(f"s3://{bucket}", **options) as mount:
         roots = (str(mount.path), str(local))
         run_state_machine_as_test(
             lambda: Calls(roots, next(serial)),
@@ -338,8 +340,8 @@ def test_the_same_calls_have_the_same_results_as_on_a_local_directory(open_place
                 database=None,
             ),
         )
-    # What a mount that knows nothing reads from the bucket is the same, too.
-    with place.mounted(f"s3://{bucket}", allow_other=True, default_permissions=True) as mount:
+    # What a mount that knows nothing reads from the bucket is the same, too; the one before has been killed.
+    with place.mounted(f"s3://{bucket}", **options) as mount:
         assert tree(str(mount.path), times_of_directories=False) == tree(
             str(local), times_of_directories=False
         )

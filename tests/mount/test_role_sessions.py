@@ -90,8 +90,8 @@ def work(local, target):
 
 
 def copy_large(local, target):
-    run("cp", local / "large", target)
-    hashes = run("sha256sum", local / "large", target).stdout.split()
+    run("cp", local / "large", target, limit_seconds=180)
+    hashes = run("sha256sum", local / "large", target, limit_seconds=180).stdout.split()
     assert hashes[0] == hashes[2]
     target.unlink()
 

@@ -54,11 +54,11 @@ def test_a_command_keeps_a_mount_alive_for_five_lives(role_place, bucket, idp, j
     with role_place.mounted(f"s3://{bucket}", saml_assertion_process=f'"{command}"', **options) as mount:
         path = mount.path / "watched"
         path.write_bytes(b"still here")
-        read_until(lambda: len(judge.accepted) == 6, path, within_seconds=6 * SESSION_SECONDS)
+        read_until(lambda: len(judge.accepted) >= 6, path, within_seconds=6 * SESSION_SECONDS)
         role = mount.ask("status")["roles"][0]
         who = mount.ask("whoami")
     assert (role["failures"], role["longest_wait_seconds"] <= 0.1) == (0, True)
-    assert len(set(judge.accepted)) == 6
+    assert len(set(judge.accepted)) == len(judge.accepted)  # each of them served once
     assert (who["role"], who["session"]) == ("data", "ada@example")
 
 

@@ -1,6 +1,7 @@
 """A mount that lives on tokens of an identity provider, rotated under it while old ones are refused."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -65,17 +66,18 @@ def test_rotated_tokens_keep_a_mount_alive_that_kubernetes_configured(
     with role_place.mounted(f"s3://{bucket}", credentials_file=None, sts_endpoint=sts.url) as mount:
         path = mount.path / "watched"
         path.write_bytes(b"still here")
-        read_until(lambda: len(judge.accepted) == 3, path)
+        read_until(lambda: len(judge.accepted) >= 3, path)
+        before = len(judge.accepted)
         judge.troubles = [
             RefusedError("IDPCommunicationError", "Error communicating with the provider"),
             RefusedError("InvalidIdentityToken", "Couldn't retrieve verification key from your provider"),
         ]
-        read_until(lambda: len(judge.accepted) == 5, path)
+        read_until(lambda: len(judge.accepted) >= before + 2, path)
         role = mount.ask("status")["roles"][0]
         who = mount.ask("whoami")
     assert role["longest_wait_seconds"] <= 0.1
     assert role["failures"] == 2
-    assert len(set(judge.accepted)) == 5
+    assert len(set(judge.accepted)) == len(judge.accepted)  # each session had a token of its own
     # This STS has no GetCallerIdentity: what it said when the role was assumed stands in.
     assert (who["role"], who["session"], who["account"]) == ("data", "pod", "111122223333")
 
@@ -85,7 +87,14 @@ def test_a_token_from_a_descriptor(role_place, bucket, sts, oidc):
     command = role_place.command(f"s3://{bucket}", web_identity_token_file="/dev/fd/0", **options)
     mount = None
     try:
-        run("sh", "-c", 'token=$1; shift; printf %s "$token" | "$@"', "sh", oidc.token(), *command)
+        run(
+            "sh",
+            "-c",
+            'token=$1; shift; printf %s "$token" | "$@"',
+            "sh",
+            oidc.token(exp=time.time() + 60),
+            *command,
+        )
         mount = role_place.find()
         (mount.path / "a").write_bytes(b"x")
         for name in ("environ", "cmdline"):
@@ -96,7 +105,7 @@ def test_a_token_from_a_descriptor(role_place, bucket, sts, oidc):
 
 def test_a_refused_token_is_told_in_the_services_words(role_place, bucket, sts, oidc, tmp_path):
     path = tmp_path / "token"
-    path.write_text(oidc.token(aud="another"))
+    path.write_text(oidc.token(aud="another", exp=time.time() + 60))
     options = {"role_arn": ROLE, "credentials_file": None, "sts_endpoint": sts.url, "mount_wait": 6}
     command = role_place.command(f"s3://{bucket}", web_identity_token_file=path, **options)
     result = run(*command, check=False)

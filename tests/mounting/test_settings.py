@@ -10,8 +10,9 @@ from s3rolefs.config import RoleConfig, StoreConfig
 from s3rolefs.errors import UserError
 from s3rolefs.mounting import configfile
 from s3rolefs.mounting.handover import Handover
+from s3rolefs.mounting.option import Target
 from s3rolefs.mounting.options import parse_access, parse_mount
-from s3rolefs.mounting.optiontable import OPTIONS, Target
+from s3rolefs.mounting.optiontable import OPTIONS
 from s3rolefs.mounting.settings import load_settings
 
 ROLE = "arn:aws:iam::111122223333:role/data"

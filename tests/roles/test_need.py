@@ -129,7 +129,7 @@ async def test_a_token_serves_until_it_is_refused(sts, make, running):
     oidc = Provider()
     judge = TokenJudge(oidc, role_arn=ROLE)
     sts.judges["AssumeRoleWithWebIdentity"] = judge
-    broker = make({PROOF: oidc.token(exp=time.time() + 1)}, web_identity_token_file="/dev/stdin")
+    broker = make({PROOF: oidc.token()}, web_identity_token_file="/dev/stdin")
     async with running(broker):
         await broker.get()
         judge.troubles.append(RefusedError("ExpiredTokenException", "Token expired"))
