@@ -200,6 +200,8 @@ class Connection:
             return self._read_answer(connection, response, attempt, repeated=repeated, sent=sent)
         except (OSError, http.client.HTTPException) as error:
             raise self._explain(attempt, error, sent=sent) from error
+        finally:
+            response.close()  # it holds the socket open
 
     def _send(self, sock: socket.socket, attempt: Attempt) -> OSError | None:
         """Send head and body, a small body in one packet with the head; return why the body broke off."""
