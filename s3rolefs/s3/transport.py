@@ -198,8 +198,11 @@ class Connection:
             raise TransportFailure(FailureKind.BROKEN, message, sent=sent) from error
         try:
             return self._read_answer(connection, response, attempt, repeated=repeated, sent=sent)
-        except (OSError, http.client.HTTPException) as error:
-            raise self._explain(attempt, error, sent=sent) from error
+        except BaseException as error:
+            response.close()  # it holds the socket, too
+            if isinstance(error, (OSError, http.client.HTTPException)):
+                raise self._explain(attempt, error, sent=sent) from error
+            raise
 
     def _send(self, sock: socket.socket, attempt: Attempt) -> OSError | None:
         """Send head and body, a small body in one packet with the head; return why the body broke off."""

@@ -52,12 +52,14 @@ def test_every_reason_has_its_errno(mount, table, verb):
         path = mount.path / reason.name
         if verb == "get":
             mount.put(reason.name, b"content")
+            # A small file is fetched as soon as it is opened.
+            mount.ask("plan", verb, reason.name, None)
             file = os.open(path, os.O_RDONLY)
         else:
             file = os.open(path, os.O_WRONLY | os.O_CREAT)
             os.write(file, b"content")
-        try:
             mount.ask("plan", verb, reason.name, None)
+        try:
             failed = errno_of(os.read, file, 10) if verb == "get" else errno_of(os.fsync, file)
         finally:
             mount.ask("plan", verb, reason.name, 0)
