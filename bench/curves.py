@@ -30,7 +30,11 @@ def draw(studies: Sequence[Study], points: Sequence[Point], path: Path) -> Path:
         shown = [study for study in studies if study.axis == axis]
         for colour, study in zip(_COLOURS, shown, strict=False):
             for latency_ms in sorted({point.latency_ms for point in points}):
-                line = [p for p in points if p.study == study.name and p.latency_ms == latency_ms]
+                line = [
+                    p
+                    for p in points
+                    if p.study == study.name and p.latency_ms == latency_ms and not p.failure
+                ]
                 sizes = [point.size for point in line]
                 style = {"color": colour, "linestyle": _STYLES.get(latency_ms, ":"), "marker": "o"}
                 label = f"{study.title.replace('`', '')}, {latency_ms} ms"

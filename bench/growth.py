@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench import curves, report
-from bench.commands import cost, settle_disk
+from bench.commands import Cost, cost, settle_disk
 from bench.endless import EndlessStore
 from bench.programs import Errand, Failure, mounted, programs
 from bench.server import Lines
@@ -53,7 +53,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """Tell what one size cost."""
+    """Tell what one size cost; what was stopped counts with the time it had, and says so in `failure`."""
 
     study: str
     size: int
@@ -62,6 +62,7 @@ class Point:
     cpu: float
     peak_rss_bytes: int
     kinds: dict[str, int]
+    failure: str = ""
 
 
 def _part(mib: int, skip: int, count: int) -> str:
@@ -75,25 +76,6 @@ def _middle(mib: int) -> str:
 
 
 STUDIES = (
-    Study(
-        name="ls",
-        title="ls",
-        axis="keys in the directory",
-        unit="key",
-        sizes=_KEYS,
-        command=lambda keys: f"test $(ls -U keys/{keys} | wc -l) = {keys}",
-        units=lambda keys: keys,
-    ),
-    Study(
-        name="ls-l",
-        title="ls -l, `metadata=listing`",
-        axis="keys in the directory",
-        unit="key",
-        sizes=_KEYS,
-        command=lambda keys: f"test $(ls -lU keys/{keys} | wc -l) = {keys + 1}",
-        units=lambda keys: keys,
-        options="metadata=listing",
-    ),
     Study(
         name="first",
         title="open and read the first MiB",
@@ -132,6 +114,25 @@ STUDIES = (
         ),
         units=lambda readers: readers * _READER_MIB,
     ),
+    Study(
+        name="ls",
+        title="ls",
+        axis="keys in the directory",
+        unit="key",
+        sizes=_KEYS,
+        command=lambda keys: f"test $(ls -U keys/{keys} | wc -l) = {keys}",
+        units=lambda keys: keys,
+    ),
+    Study(
+        name="ls-l",
+        title="ls -l, `metadata=listing`",
+        axis="keys in the directory",
+        unit="key",
+        sizes=_KEYS,
+        command=lambda keys: f"test $(ls -lU keys/{keys} | wc -l) = {keys + 1}",
+        units=lambda keys: keys,
+        options="metadata=listing",
+    ),
 )
 
 
@@ -169,11 +170,7 @@ def main(names: str, latencies: str, most: int, minutes: float, results: Path, d
                         click.echo(f"not begun, the {minutes:g} minutes are over: {study.name} {size}")
                         continue
                     url = lines.url(store.endpoint_url, latency_ms)
-                    try:
-                        point = _measure(study, size, latency_ms, store, url, folder)
-                    except Failure as failure:
-                        click.echo(f"{study.name} {size} {latency_ms} ms: {failure}")
-                        continue
+                    point = _measure(study, size, latency_ms, store, url, folder)
                     click.echo("  ".join(_line(study, point)))
                     _remember(results, point)
     if document is not None:
@@ -196,9 +193,14 @@ def _measure(study: Study, size: int, latency_ms: int, store: EndlessStore, url:
             options=study.options,
         )
         settle_disk(drop_pages=True)
+        failure = ""
         with mounted(ours, errand) as mount:
             store.taken()
-            done = cost(study.command(size), mount, _PATIENCE_SECONDS, local=folder)
+            try:
+                done = cost(study.command(size), mount, _PATIENCE_SECONDS, local=folder)
+            except Failure as said:
+                failure = str(said)
+                done = Cost(seconds=_PATIENCE_SECONDS, cpu=0.0, peak_rss_bytes=0)
         return Point(
             study=study.name,
             size=size,
@@ -207,6 +209,7 @@ def _measure(study: Study, size: int, latency_ms: int, store: EndlessStore, url:
             cpu=done.cpu,
             peak_rss_bytes=done.peak_rss_bytes,
             kinds=store.taken(),
+            failure=failure,
         )
 
 
@@ -240,6 +243,9 @@ def section(points: Sequence[Point], picture: Path) -> Iterable[str]:
 
 
 def _line(study: Study, point: Point) -> list[str]:
+    if point.failure:
+        size = f"{point.size:,} {study.axis}"
+        return [study.title, str(point.latency_ms), size, point.failure, "–", "–", _asked(point), "–"]
     per_unit = point.seconds / study.units(point.size)
     time_per_unit = f"{per_unit * 1e6:.0f} µs" if per_unit < 1e-3 else f"{per_unit * 1e3:.1f} ms"
     return [
@@ -249,9 +255,13 @@ def _line(study: Study, point: Point) -> list[str]:
         f"{point.seconds:.2f}",
         f"{time_per_unit} / {study.unit}",
         f"{point.cpu:.2f}",
-        ", ".join(f"{count:,} {kind}" for kind, count in point.kinds.items()) or "none",
+        _asked(point),
         f"{point.peak_rss_bytes / MIB:.0f}",
     ]
+
+
+def _asked(point: Point) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in point.kinds.items()) or "none"
 
 
 if __name__ == "__main__":

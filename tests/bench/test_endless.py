@@ -1,6 +1,7 @@
 """The store that growth is measured against lists and serves as S3 does."""
 
 import http.client
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -98,7 +99,9 @@ def test_the_table_tells_the_time_per_unit(tmp_path):
     point = Point(
         study="ls", size=1000, latency_ms=0, seconds=0.5, cpu=0.1, peak_rss_bytes=50 << 20, kinds={"LIST": 1}
     )
-    text = "\n".join(section([point], tmp_path / "growth.svg"))
+    slow = replace(point, size=10_000, seconds=300.0, failure="> 300.0 s")
+    text = "\n".join(section([point, slow], tmp_path / "growth.svg"))
+    assert "| ls | 0 | 10,000 keys in the directory | > 300.0 s | – | – | 1 LIST | – |" in text
     assert "| ls | 0 | 1,000 keys in the directory | 0.50 | 500 µs / key | 0.10 | 1 LIST | 50 |" in text
     assert recall(tmp_path / "nothing.json") == []
     assert {study.name for study in STUDIES} >= {"ls", "middle", "readers"}

@@ -101,7 +101,7 @@ def test_a_directory_of_a_hundred_thousand(mount):
         # No page comes twice; each look-up of what is removed or made is a short one.
         assert mount.ask("counts")["list_page"] <= 99 + 15
         stream.rewind()
-        assert stream.read(5)[:3] == first
+        assert set(first) <= set(stream.read(5))
     assert mount.resident_kib() - before_kib < 200 * 1024
 
 
