@@ -92,6 +92,9 @@ _READ_INTO_CACHE = f"for round in 1 2 3; do {_READ} && {_PASSED} || exit 1; done
 _FOUR = "seq 0 3 | xargs -P 4 -I{} dd if=quarters/{}.bin of=/dev/null bs=1M status=none"
 _RANDOM = 'python3 -S "$BENCH/randomreads.py" large/read.bin 500'
 _LS = "test $(ls -l thousand | wc -l) = 1001"
+_FIND = "test $(find wide | wc -l) = 1051"
+_DU = "du -s --apparent-size wide >/dev/null"
+_GIT_STATUS = 'test "$(git --no-optional-locks -C clone status -b --porcelain)" = "## main"'
 _CAT = f"test $(cat thousand/* | wc -c) = {1000 * SMALL_BYTES}"
 _GREP = "grep -r nothing-like-it thousand; test $? = 1"
 _WORKERS = (
@@ -191,22 +194,49 @@ WORKLOADS = (
         name="find",
         title="find over 50 × 20, cold",
         data=datasets.WIDE,
-        command="test $(find wide | wc -l) = 1051",
+        command=_FIND,
         goals=_time(1.0, 0.8),
     ),
     Workload(
         name="du",
         title="du over 50 × 20, cold",
         data=datasets.WIDE,
-        command="du -s --apparent-size wide >/dev/null",
+        command=_DU,
         goals=_time(1.0, 0.8),
     ),
     Workload(
         name="git-status",
         title="git status of a clone of 2,000 files, cold",
         data=datasets.CLONE,
-        command='test "$(git --no-optional-locks -C clone status -b --porcelain)" = "## main"',
+        command=_GIT_STATUS,
         goals=_time(1.0, 0.8),
+    ),
+    Workload(
+        name="find-listing",
+        title="find over 50 × 20, cold, `metadata=listing`",
+        data=datasets.WIDE,
+        command=_FIND,
+        like="find",
+        goals=_time(1.0, 0.8),
+        options="metadata=listing",
+    ),
+    Workload(
+        name="du-listing",
+        title="du over 50 × 20, cold, `metadata=listing`",
+        data=datasets.WIDE,
+        command=_DU,
+        like="du",
+        goals=_time(1.0, 0.8),
+        options="metadata=listing",
+    ),
+    Workload(
+        name="git-status-listing",
+        title="git status of a clone of 2,000 files, cold, `metadata=listing`",
+        data=datasets.CLONE,
+        command=_GIT_STATUS,
+        like="git-status",
+        goals=_time(1.0, 0.8),
+        options="metadata=listing",
     ),
     Workload(
         name="cat",

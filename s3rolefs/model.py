@@ -56,6 +56,18 @@ class ListPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FirstPage:
+    """Hold the first page of what lies below a prefix, without a delimiter, and when it was asked for.
+
+    `asked_at_seconds` is by the boot clock.
+    """
+
+    prefix: str
+    page: ListPage
+    asked_at_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """Say what a successful write left in the bucket.
 

@@ -131,7 +131,10 @@ class BlockCache:
         if self.has(version, 0):
             await self.block(version, 0)
             return None
-        fetch = self._want(version, 0, 1)
+        return await self._bring_here(self._want(version, 0, 1))
+
+    async def _bring_here(self, fetch: Fetch) -> ObjectInfo | None:
+        """Fill the one block of a fetch without a task of its own."""
         told = await self._bring(fetch)
         failure = fetch.wanted[0].failure
         if failure is not None:
@@ -237,35 +240,41 @@ class BlockCache:
         """Read as `read` does, where nothing tells what is read next."""
         self._lone_reads += 1
         try:
-            version = self.ask_alone(version, offset, size, at_once=self._lone_reads)
+            version, first, end = self._lone_run(version, offset, size, self._lone_reads)
+            if end - first == 1 and not self.has(version, first):
+                await self._bring_here(self._want(version, first, 1))
+            self.fetch_missing(version, first, end, end - first)
             return await self.read(version, offset, size)
         finally:
             self._lone_reads -= 1
 
-    def ask_alone(self, version: ObjectVersion, offset: int, size: int, *, at_once: int) -> ObjectVersion:
-        """Start to fetch what is to be read, and around it what costs hardly more; return in what to read.
+    def ask_alone(self, version: ObjectVersion, offset: int, size: int, *, at_once: int) -> None:
+        """Start to fetch what is to be read as one of `at_once` reads in no order."""
+        version, first, end = self._lone_run(version, offset, size, at_once)
+        self.fetch_missing(version, first, end, max(1, end - first))
 
-        That is little beside a near store, and some blocks where a round trip takes as long as they do;
-        `at_once` such requests share the line.
+    def _lone_run(
+        self, version: ObjectVersion, offset: int, size: int, at_once: int
+    ) -> tuple[ObjectVersion, int, int]:
+        """Return in which blocks to read what is read alone, and which of them to ask for.
+
+        That is little beside a near store, and some blocks where a round trip takes as long as they do.
         """
         first, end = version.blocks_of(offset, offset + size)
         if self.has_disk or self.comes_soon(version, first, end):
-            return version
+            return version, first, first
         pieces = version.in_pieces()
         if self.comes_soon(pieces, *pieces.blocks_of(offset, offset + size)):
-            return pieces
+            return pieces, 0, 0
         ask_bytes = max(PIECE_BYTES, self.line.lone_bytes(at_once))
         is_large = max(ask_bytes, 2 * size) >= BLOCK_BYTES
         if is_large and not any(self.has(version, index) for index in range(first, end)):
             until = min(first + max(ask_bytes // BLOCK_BYTES, end - first), version.block_count())
-            self.fetch_missing(version, first, until, until - first)
-            return version
+            return version, first, until
         ask_bytes = min(ask_bytes, BLOCK_BYTES)
         first = offset // ask_bytes * ask_bytes // PIECE_BYTES
         end = -(-(offset + size) // ask_bytes) * ask_bytes // PIECE_BYTES
-        end = min(end, pieces.block_count())
-        self.fetch_missing(pieces, first, end, end - first)
-        return pieces
+        return pieces, first, min(end, pieces.block_count())
 
     def insert(self, version: ObjectVersion, content: bytes) -> None:
         """Remember a small object that was just written (at most one block)."""

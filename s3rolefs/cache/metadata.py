@@ -8,19 +8,20 @@ it. What S3 was asked before such a change and answers after it is older than wh
 
 from __future__ import annotations
 
-import enum
 import sys
 import weakref
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
+from s3rolefs.cache.listings import DIRECTORY, NOTHING, Listing, Sort
+from s3rolefs.cache.ownchanges import ChangesBelow, Log, OwnChanges
 from s3rolefs.cache.recollection import RACY_NS
 from s3rolefs.model import Key, ObjectInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Mapping
 
     from s3rolefs.cache.recollection import Recollection
     from s3rolefs.clock import Clock
@@ -29,44 +30,6 @@ LISTED_NAMES_LIMIT = 1_000_000
 OBJECTS_LIMIT = 200_000
 # The place of a removal that S3 has still to hear of: behind every change that somebody follows.
 _NOT_YET = sys.maxsize
-# A walk may skip a few names (directories, files it is not interested in) and still be one.
-_WALK_STEP = 4
-
-
-class Sort(enum.Enum):
-    """Say what a step is when it is no object."""
-
-    DIRECTORY = enum.auto()
-    NOTHING = enum.auto()
-
-
-DIRECTORY = Sort.DIRECTORY
-NOTHING = Sort.NOTHING
-
-
-@dataclass(slots=True, weakref_slot=True, eq=False)
-class _Log:
-    """Hold the last change of each step below one prefix, with its place among all changes."""
-
-    entries: dict[str, tuple[int, ObjectInfo | Sort]] = field(default_factory=dict)
-
-
-class OwnChanges:
-    """Tell what this mount changed below one prefix since this record was begun, by step."""
-
-    def __init__(self, log: _Log, since: int) -> None:
-        self._log = log
-        self._since = since
-
-    def get(self, step: str) -> ObjectInfo | Sort | None:
-        """Return what a step was changed to; None: it was not changed."""
-        place, entry = self._log.entries.get(step, (0, None))
-        return entry if place > self._since else None
-
-    def __iter__(self) -> Iterator[tuple[str, ObjectInfo | Sort]]:
-        for step, (place, entry) in self._log.entries.items():
-            if place > self._since:
-                yield step, entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,67 +46,6 @@ class _Known:
         return 0 < self.info.asked_at_ns < self.info.last_modified_ns + RACY_NS
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Listing:
-    """Hold the children of one directory prefix; both by component, without the slash.
-
-    `objects` and `prefixes` keep S3's order. `began_at_seconds` (boot clock) is when the first
-    page was asked for: the listing is as old as that.
-    """
-
-    began_at_seconds: float
-    objects: dict[str, ObjectInfo] = field(default_factory=dict)
-    prefixes: dict[str, None] = field(default_factory=dict)
-    _order: list[ObjectInfo] = field(default_factory=list)
-    _places: dict[str, int] = field(default_factory=dict)
-    _walk_place: int = -1
-    _walk_window: int = 1
-    _walked_until: int = 0
-
-    def __len__(self) -> int:
-        return len(self.objects) + len(self.prefixes)
-
-    def enter(self, step: str, entry: ObjectInfo | Sort) -> None:
-        """Enter one child: an object, a directory, or nothing (any more)."""
-        if isinstance(entry, ObjectInfo):
-            self.objects[step] = entry
-        elif entry is DIRECTORY:
-            self.prefixes[step[:-1]] = None
-        elif step.endswith("/"):
-            self.prefixes.pop(step[:-1], None)
-        else:
-            self.objects.pop(step, None)
-
-    def has_other_than(self, step: str) -> bool:
-        """Tell whether there is more than one child."""
-        there = step[:-1] in self.prefixes if step.endswith("/") else step in self.objects
-        return len(self) > there
-
-    def follow(self, name: str, *, largest: int) -> list[ObjectInfo]:
-        """Return the objects that a walk in listing order, now at `name`, will come to next.
-
-        The window doubles with each step of the walk up to `largest`; a jump starts a new one.
-        """
-        if not self._order:
-            self._order = list(self.objects.values())
-            self._places = {known: place for place, known in enumerate(self.objects)}
-        place = self._places.get(name)
-        if place is None:
-            return []
-        if 0 <= place - self._walk_place <= _WALK_STEP:
-            self._walk_window = min(2 * self._walk_window, largest)
-        else:
-            self._walk_window = 1
-            self._walked_until = place + 1
-        self._walk_place = place
-        until = min(place + self._walk_window, len(self._order))
-        if until - self._walked_until < self._walk_window // 2 and until < len(self._order):
-            return []
-        following = self._order[max(self._walked_until, place + 1) : until]
-        self._walked_until = max(self._walked_until, until)
-        return following
-
-
 class MetadataCache:
     """Keep listings for `ttl_seconds`, and what HEAD said about object versions until evicted."""
 
@@ -153,9 +55,10 @@ class MetadataCache:
         self._recollection = recollection
         self._listings: LRUCache[str, Listing] = LRUCache(LISTED_NAMES_LIMIT, getsizeof=lambda a: len(a) + 1)
         self._objects: LRUCache[Key, _Known] = LRUCache(OBJECTS_LIMIT)
-        self._logs: weakref.WeakValueDictionary[str, _Log] = weakref.WeakValueDictionary()
+        self._logs: weakref.WeakValueDictionary[str, Log] = weakref.WeakValueDictionary()
+        self._below: weakref.WeakSet[ChangesBelow] = weakref.WeakSet()
         self._changes = 0
-        self._removing: dict[str, dict[str, _Log]] = {}
+        self._removing: dict[str, dict[str, Log]] = {}
 
     def now_seconds(self) -> float:
         """Return the time that ages are counted by."""
@@ -170,15 +73,61 @@ class MetadataCache:
         """Begin a record of our own changes below a prefix, for as long as it is referred to."""
         return OwnChanges(self._log(prefix), self._changes)
 
+    def follow_below(self, prefix: str) -> ChangesBelow:
+        """Begin a record of our own changes anywhere below a prefix, for as long as it is referred to."""
+        changes = ChangesBelow(prefix)
+        self._below.add(changes)
+        return changes
+
     def keep_listing(self, prefix: str, listing: Listing, changes: OwnChanges) -> None:
         """Keep a complete listing, with what was changed since its first page was asked for."""
         for step, entry in changes:
             listing.enter(step, entry)
-        if len(listing) < LISTED_NAMES_LIMIT:
-            self._listings[prefix] = listing
+        self._keep_listing(prefix, listing)
+
+    def keep_told(self, told: Mapping[str, Listing], changes: ChangesBelow) -> dict[str, Listing]:
+        """Keep what a page told of directories, by prefix, with what was changed since it was asked for.
+
+        Return what is kept of it.
+
+        Where it goes on from what is known of a directory, and that is not old, the two become one.
+        """
+        for prefix, listing in told.items():
+            for step in self.removals(prefix):
+                listing.enter(step, NOTHING)
+            if not changes.may_keep(prefix):
+                continue
+            known = self._told(prefix)
+            age_seconds = 0.0 if known is None else listing.began_at_seconds - known.began_at_seconds
+            if known is None or (not known.is_complete and listing.after != known.until):
+                self._keep_listing(prefix, listing)
+            elif not known.is_complete and age_seconds < self._ttl_seconds / 2:
+                known.go_on(listing)
+                self._keep_listing(prefix, known)
+            elif age_seconds > 0 and (listing.is_complete or not known.is_complete):
+                self._keep_listing(prefix, listing)
+        for prefix, step, entry in changes:
+            self._enter(prefix, step, entry)
+            if entry is not NOTHING:
+                self._enter_above(prefix)
+        return {prefix: self._listings[prefix] for prefix in told if prefix in self._listings}
 
     def listing(self, prefix: str) -> Listing | None:
         """Return the complete listing of a directory prefix while it is fresh."""
+        listing = self._told(prefix)
+        return listing if listing is not None and listing.is_complete else None
+
+    def beginning(self, prefix: str) -> Listing | None:
+        """Return what is known of a directory from its beginning on, while it is fresh."""
+        listing = self._told(prefix)
+        return listing if listing is not None and not listing.after else None
+
+    def telling_of(self, prefix: str, component: str) -> Listing | None:
+        """Return the fresh listing that says whether there is a component in a directory."""
+        listing = self._told(prefix)
+        return listing if listing is not None and listing.tells_of(prefix + component) else None
+
+    def _told(self, prefix: str) -> Listing | None:
         listing = self._listings.get(prefix)
         if listing is None:
             return None
@@ -186,6 +135,11 @@ class MetadataCache:
             del self._listings[prefix]
             return None
         return listing
+
+    def _keep_listing(self, prefix: str, listing: Listing) -> None:
+        # Putting it back lets the cache count the new size.
+        if len(listing) < LISTED_NAMES_LIMIT:
+            self._listings[prefix] = listing
 
     def full(self, listed: ObjectInfo) -> ObjectInfo | None:
         """Return the attributes HEAD gave for the very version that a listing names."""
@@ -224,31 +178,28 @@ class MetadataCache:
 
     def doubt(self, prefix: str, step: str) -> None:
         """Forget what is known of a child: S3 has shown that it is something else by now."""
-        self._listings.pop(prefix, None)
+        self.forget_listing(prefix)
         self._forget(Key(prefix + step))
-
-    def marked(self, info: ObjectInfo) -> None:
-        """Enter a directory's marker that we wrote."""
-        self._changes += 1
-        self._objects[info.key] = _Known(info, self._changes, self._clock.boot_seconds())
 
     def changed(self, parent_prefix: str, step: str, entry: ObjectInfo | Sort) -> None:
         """Enter a change of our own below `parent_prefix`: what is at `step` now.
 
-        A step is what a child adds to the prefix: `a` for an object, `a/` for a directory.
+        A step is what a child adds to the prefix: `a` for an object, `a/` for a directory, "" for the marker.
         """
         self._changes += 1
         if isinstance(entry, ObjectInfo):
             self._objects[entry.key] = _Known(entry, self._changes, self._clock.boot_seconds())
             if self._recollection is not None:
                 self._recollection.stored(entry)
-        else:
+        elif entry is NOTHING:
             self._forget(Key(parent_prefix + step))
         listed = _as_listed(entry)
         log = self._logs.get(parent_prefix)
         if log is not None:
             still = entry is NOTHING and self.is_removing(parent_prefix, step)
             log.entries[step] = (_NOT_YET if still else self._changes, listed)
+        for below in self._below:
+            below.enter(parent_prefix, step, listed)
         self._enter(parent_prefix, step, listed)
         if entry is not NOTHING:
             self._enter_above(parent_prefix)
@@ -274,6 +225,8 @@ class MetadataCache:
         self._changes += 1
         if step in log.entries:
             log.entries[step] = (self._changes, NOTHING)
+            for below in self._below:
+                below.enter(prefix, step, NOTHING)
 
     def made_again(self, prefix: str, step: str) -> None:
         """Note that a child has taken the place of one that S3 may still show."""
@@ -285,17 +238,17 @@ class MetadataCache:
         self._end_removing(prefix, step).entries.pop(step, None)
         self.doubt(prefix, step)
 
-    def _end_removing(self, prefix: str, step: str) -> _Log:
+    def _end_removing(self, prefix: str, step: str) -> Log:
         steps = self._removing[prefix]
         log = steps.pop(step)
         if not steps:
             del self._removing[prefix]
         return log
 
-    def _log(self, prefix: str) -> _Log:
+    def _log(self, prefix: str) -> Log:
         log = self._logs.get(prefix)
         if log is None:
-            log = self._logs[prefix] = _Log()
+            log = self._logs[prefix] = Log()
         return log
 
     def forget_below(self, prefix: str) -> None:
@@ -305,10 +258,14 @@ class MetadataCache:
         """
         for cached in [known for known in self._listings if known.startswith(prefix)]:
             del self._listings[cached]
+        for below in self._below:
+            below.forget(prefix, below=True)
 
     def forget_listing(self, prefix: str) -> None:
-        """Drop the listing of one directory (it was removed)."""
+        """Drop the listing of one directory (it was removed, or is doubted)."""
         self._listings.pop(prefix, None)
+        for below in self._below:
+            below.forget(prefix, below=False)
 
     def _forget(self, key: Key) -> None:
         self._objects.pop(key, None)
@@ -317,10 +274,9 @@ class MetadataCache:
 
     def _enter(self, prefix: str, step: str, entry: ObjectInfo | Sort) -> None:
         listing = self._listings.get(prefix)
-        if listing is not None:
-            # Put back so that the cache counts the new size.
+        if listing is not None and listing.reaches(prefix + step):
             listing.enter(step, entry)
-            self._listings[prefix] = listing
+            self._keep_listing(prefix, listing)
 
     def _enter_above(self, prefix: str) -> None:
         """Enter the directories that exist because there is something in them."""

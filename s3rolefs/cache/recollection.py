@@ -83,8 +83,6 @@ class Recollection:
             await self._in_thread(self._file.close)
 
     def _enter(self, key: Key, info: ObjectInfo | None, *, delay_seconds: float) -> None:
-        if key.endswith("/"):
-            return  # a marker: listings of its directory do not name it
         self._waiting.pop(key, None)
         if len(self._waiting) >= WAITING_LIMIT:
             del self._waiting[next(iter(self._waiting))]

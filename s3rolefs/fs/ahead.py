@@ -65,7 +65,7 @@ class Ahead:
         if self._begin < place or self._begin > end:
             self.restart(end)
         self._forget_what_is_over()
-        while self._begin and place - self._begin < self._next_blocks // 2:
+        while self._begin and place - self._begin < self._next_blocks:
             begin = max(0, self._begin - self._next_blocks)
             self._hold(self._blocks.fetch_missing(version, begin, self._begin, self._next_blocks))
             self._begin = begin

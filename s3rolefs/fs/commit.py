@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from s3rolefs.cache.metadata import NOTHING
 from s3rolefs.errors import FileSystemError, Reason, StoreError
 from s3rolefs.fs.descriptions import object_attributes, stored_info, without_times
 from s3rolefs.fs.inode import Inode, version_of
@@ -196,7 +195,7 @@ class Committer:
         info = stored_info(key, stored, attributes, size_bytes, inode.attributes.mtime_ns)
         if inode.version is None:  # a directory
             inode.stored(info, None, self._clock.boot_seconds())
-            self._metadata.marked(info)
+            self._metadata.changed(info.key, "", info)
             return
         moved = replace(inode.version, etag=stored.etag)
         if inode.writer is not None:
@@ -233,8 +232,7 @@ class Committer:
         assert inode.parent is not None
         if inode.step == CONTENT:
             inode.parent.info = info
-        is_listed = inode.step != CONTENT or info.size_bytes
-        self._metadata.changed(*self._table.place_of(inode), info if is_listed else NOTHING)
+        self._metadata.changed(*self._table.place_of(inode), info)
 
     async def copy_to(self, inode: Inode, target: Key, *, if_none_match: bool) -> Stored:
         """Copy an inode's object, with everything stored beside it, to another key."""

@@ -1,4 +1,4 @@
-"""Run many store requests at once."""
+"""Run many store requests at once, and keep apart what must not run at once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,27 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
 Item = TypeVar("Item")
+
+
+class Lock:
+    """Let one task at a time in, in the order in which they came.
+
+    trio's Lock lets others run even when it is free: a round of the scheduler for each write.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = trio.Lock()
+
+    async def __aenter__(self) -> None:
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 async def at_once(*works: Callable[[], Awaitable[None]]) -> None:

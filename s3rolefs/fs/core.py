@@ -24,6 +24,7 @@ from s3rolefs.fs.names import CONTENT, Form, Kind, Step
 from s3rolefs.fs.particulars import Particulars
 from s3rolefs.fs.queue import Queue
 from s3rolefs.fs.removals import Removals
+from s3rolefs.fs.surveys import Surveys
 from s3rolefs.fs.tree import Tree
 from s3rolefs.fs.treelock import TreeLock
 
@@ -86,7 +87,8 @@ class Core:
         self.blocks = BlockCache(store, background, capacity_bytes=files.cache_memory_bytes, disk=disk)
         self.particulars = Particulars(store, self.metadata, self.blocks, files)
         self.foresight = Foresight(self.particulars, self.metadata, self.blocks, background, files)
-        self.finder = Finder(store, self.metadata, self.particulars, self.foresight)
+        self.surveys = Surveys(store, self.metadata, ttl_seconds=files.metadata_ttl_seconds)
+        self.finder = Finder(store, self.metadata, self.surveys, self.particulars, self.foresight)
         self.tree = Tree(
             self.finder,
             self.metadata,
@@ -96,7 +98,7 @@ class Core:
             files,
             mounted_at_ns=self.mounted_at_ns,
         )
-        self.directories = Directories(store, self.metadata, self.table, background)
+        self.directories = Directories(store, self.metadata, self.surveys, self.table, background)
         self.removals = Removals(
             store,
             self.metadata,
@@ -205,7 +207,8 @@ class Core:
         before, inode.attributes = inode.attributes, changed
         try:
             if inode.writer is not None and inode.writer.dirty:
-                object_attributes(inode)  # raises NO_SPACE, which must not wait for close
+                if inode.info is not None or changed.xattr is not None:  # what is always there has room
+                    object_attributes(inode)  # raises NO_SPACE, which must not wait for close
                 inode.writer.touch()
                 self.queue.write_down_again(inode)
             else:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from s3rolefs.cache.metadata import NOTHING
+from s3rolefs.cache.listings import NOTHING
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import Caller, Changes, without_privileges
 from s3rolefs.fs.core import check_named
-from s3rolefs.fs.directories import DirectoryEntry, DirectoryView
+from s3rolefs.fs.directoryview import DirectoryEntry, DirectoryView
 from s3rolefs.fs.exclusion import is_lock
+from s3rolefs.fs.names import Kind
 from s3rolefs.fs.reader import Reader
 from s3rolefs.model import FileHandle, InodeNumber
 
@@ -79,7 +80,8 @@ class Descriptors:
             await self._core.store_new(inode, b"")
         else:
             inode.lookups += 1
-            self._core.background.start_soon(self._commit_if_still_empty, inode)
+            if not self._core.files.writeback:
+                self._core.background.start_soon(self._commit_if_still_empty, inode)
         return self._opened(inode, flags), inode
 
     async def open(self, number: InodeNumber, flags: int, caller: Caller) -> FileHandle:
@@ -97,7 +99,8 @@ class Descriptors:
                 if caller.uid:
                     # The kernel sees to this itself for write(2) and truncate(2), but not for O_TRUNC.
                     inode.took(mode=without_privileges(inode.attributes.mode))
-            self._core.background.start_soon(self._commit_if_still_empty, inode)
+            if not self._core.files.writeback:
+                self._core.background.start_soon(self._commit_if_still_empty, inode)
         if not writable and inode.writer is None and inode.parent is not None:
             self._core.foresight.opened(*self._core.table.place_of(inode))
         if not writable and inode.writer is None and inode.version is not None:
@@ -232,10 +235,16 @@ class Descriptors:
         known = view.directory.children.get(entry.step)
         if known is not None and self._core.tree.is_fresh(known):
             return known
-        info = None
-        if entry.listed is not None and view.changed(entry) is None and view.is_in_place():
-            info = self._core.particulars.known(entry.listed)
-        if info is not None:
+        info, is_known = None, False
+        if view.changed(entry) is None and view.is_in_place():
+            if entry.listed is not None:
+                info = self._core.particulars.known(entry.listed)
+                is_known = info is not None
+            elif entry.step.kind is Kind.DIRECTORY and known is None:
+                prefix = self._core.table.directory_prefix(view.directory) + entry.step.key
+                is_known = self._core.particulars.is_marker_known(prefix)
+                info = self._core.particulars.known_marker(prefix)
+        if is_known:
             return self._core.tree.adopt(
                 view.directory,
                 entry.step,
@@ -244,6 +253,13 @@ class Descriptors:
                 checked_at_seconds=view.began_at_seconds,
             )
         return self._core.table.number_for(view.directory, entry.step)
+
+    def kind_of(self, handle: FileHandle, entry: DirectoryEntry) -> int:
+        """Return the type bits of an entry whose attributes are not known; 0: nor is its type."""
+        if entry.is_directory:
+            return stat.S_IFDIR
+        is_unchanged = self._views[handle].changed(entry) is None
+        return stat.S_IFREG if is_unchanged and entry.is_regular_file else 0
 
     async def fsyncdir(self, handle: FileHandle) -> None:
         """Return when S3 has heard of what was closed or removed below a directory, or say why not."""

@@ -1,194 +1,43 @@
-"""List, make and remove directories; give each reader of one a view that does not change."""
+"""List, make and remove directories."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import trio
-
-from s3rolefs.cache.metadata import DIRECTORY, NOTHING, Listing, MetadataCache, Sort
+from s3rolefs.cache.listings import DIRECTORY, NOTHING, Listing
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs import surveys
 from s3rolefs.fs.attributes import DIRECTORY_CONTENT_TYPE, Attributes, to_metadata
-from s3rolefs.fs.names import CONTENT, Kind, Step, child, spell
+from s3rolefs.fs.directoryview import DirectoryView
 from s3rolefs.model import Key, ListPage, ObjectInfo
 from s3rolefs.s3.store import ObjectAttributes, ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from s3rolefs.cache.background import Background
+    from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.inodes import InodeTable
+    from s3rolefs.fs.names import Step
+    from s3rolefs.fs.surveys import Surveys
 
 log = logging.getLogger(__name__)
-
-_PAGE_KEYS = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryEntry:
-    """Name one child: `listed` is its object, None for a directory or a file not yet in S3.
-
-    `beside`: an object where a directory has the plain name.
-    """
-
-    step: Step
-    listed: ObjectInfo | None
-    beside: bool = False
-
-    @property
-    def is_directory(self) -> bool:
-        """Tell whether it is surely a directory; of an object only its attributes tell what it is."""
-        return self.step.kind is not Kind.OBJECT
-
-    @property
-    def name(self) -> str:
-        """Return the entry's file name."""
-        return spell(self.step, beside=self.beside)
-
-
-class DirectoryView:
-    """Freeze one directory for one open descriptor; entry numbers are stable while it is open."""
-
-    def __init__(self, directories: Directories, directory: Inode) -> None:
-        self._directories = directories
-        self.directory = directory
-        self.began_at_seconds = directories.metadata.now_seconds()
-        # The directory in S3, and the beginning of the components that are shown here.
-        self._prefix, self._start = directories.table.place(directory, CONTENT)
-        self._parts = directories.table.parts(directory)
-        self._entries: list[DirectoryEntry] = []
-        self._held_back: list[ObjectInfo] = []
-        self._token: str | None = None
-        self._coming = Listing(began_at_seconds=self.began_at_seconds)
-        self._changes = directories.metadata.follow(self._prefix)
-        self._pages = 0
-        self._complete = False
-        self._loading = trio.Lock()
-        # What exists only here; the rest comes from S3.
-        self._local = directories.table.unsent_children(directory)
-        self._local |= {step for step in directory.children if step.kind is Kind.PART}
-        self._directories_shown: set[Step] = set()
-        listing = directories.metadata.listing(self._prefix)
-        if listing is not None:
-            self.began_at_seconds = listing.began_at_seconds
-            self._take(listing.objects.values(), listing.prefixes)
-            self._end()
-
-    async def entry(self, place: int) -> DirectoryEntry | None:
-        """Return the entry at `place` (from 0), None at the end."""
-        while place >= len(self._entries) and not self._complete:
-            await self._load(at_most=place)
-        if not self._complete and place == len(self._entries) - _PAGE_KEYS // 2:
-            self._directories.background.start_soon(self._load_ahead, len(self._entries))
-        return self._entries[place] if place < len(self._entries) else None
-
-    def is_at_hand(self, place: int) -> bool:
-        """Tell whether the entry at `place`, or that there is none, needs no request."""
-        return self._complete or place < len(self._entries)
-
-    def is_in_place(self) -> bool:
-        """Tell whether the directory is still where it was: what was listed is about keys there."""
-        return self._directories.table.place(self.directory, CONTENT) == (self._prefix, self._start)
-
-    def changed(self, entry: DirectoryEntry) -> ObjectInfo | Sort | None:
-        """Return what this mount changed a child to after this view's listing began (None: nothing)."""
-        return None if entry.step.kind is Kind.PART else self._changes.get(self._start + entry.step.key)
-
-    async def _load_ahead(self, place: int) -> None:
-        try:
-            await self._load(at_most=place)
-        except FileSystemError as error:
-            log.debug("listing %r ahead of its reader: %s", self._prefix, error)
-
-    async def _load(self, *, at_most: int) -> None:
-        async with self._loading:
-            if self._complete or len(self._entries) > at_most:
-                return
-            if not self._pages:
-                # S3 answers with everything that was changed up to now.
-                self.began_at_seconds = self._directories.metadata.now_seconds()
-                self._coming = Listing(began_at_seconds=self.began_at_seconds)
-                self._changes = self._directories.metadata.follow(self._prefix)
-            asked_after = self._directories.metadata.changes
-            page = await self._directories.store.list_page(
-                self._prefix + self._start, token=self._token, limit=_PAGE_KEYS
-            )
-            await self._directories.metadata.recall(page.objects, asked_after)
-            self._token = page.next_token
-            self._pages += 1
-            self._take_page(page)
-            if page.next_token is None:
-                if not self._parts:
-                    self._directories.metadata.keep_listing(self._prefix, self._coming, self._changes)
-                self._end()
-
-    def _take_page(self, page: ListPage) -> None:
-        start = len(self._prefix)
-        prefixes = dict.fromkeys(prefix[start:-1] for prefix in page.prefixes)
-        # An empty marker is the directory itself; of a removal that waits S3 has still to hear.
-        objects = self._held_back + [
-            info
-            for info in page.objects
-            if (info.key != self._prefix or info.size_bytes)
-            and not self._directories.metadata.is_removing(self._prefix, info.key[start:])
-        ]
-        self._held_back = []
-        if page.next_token is not None:
-            # S3 sorts "a", "a-", "a/": an object whose directory may be on the next page waits for it.
-            last = max(
-                page.objects[-1].key if page.objects else "", page.prefixes[-1] if page.prefixes else ""
-            )
-            self._held_back = [info for info in objects if info.key + "/" > last]
-            waiting = {info.key for info in self._held_back}
-            objects = [info for info in objects if info.key not in waiting]
-        self._take(objects, prefixes)
-        self._coming.prefixes.update(prefixes)
-        self._coming.objects.update((info.key[start:], info) for info in objects)
-
-    def _take(self, objects: Iterable[ObjectInfo], prefixes: dict[str, None]) -> None:
-        for component in prefixes:
-            self._show(Kind.DIRECTORY, component, None)
-        for info in objects:
-            component = info.key[len(self._prefix) :]
-            known = self.directory.children.get(Step(Kind.OBJECT, component[len(self._start) :]))
-            if known is not None and component in prefixes:
-                known.named_object = False
-            beside = not component or component in prefixes or (known is not None and known.named_object)
-            self._show(Kind.OBJECT, component, info, beside=beside)
-
-    def _show(self, kind: Kind, component: str, listed: ObjectInfo | None, *, beside: bool = False) -> None:
-        step = child(self._parts, kind, component, beside=beside)
-        if step is None or step in self._directories_shown:
-            return
-        if step.kind is not Kind.OBJECT:
-            self._directories_shown.add(step)
-            listed, beside = None, False
-        self._entries.append(DirectoryEntry(step=step, listed=listed, beside=beside))
-        self._local.discard(step)
-
-    def _end(self) -> None:
-        self._complete = True
-        shown = self._directories_shown | self._local
-        for step in sorted(self._local, key=lambda step: step.key):
-            known = self.directory.children.get(step)  # it may have come to S3, or gone, meanwhile
-            beside = step == CONTENT or (
-                step.kind is Kind.OBJECT
-                and (Step(Kind.DIRECTORY, step.text) in shown or (known is not None and known.named_object))
-            )
-            self._entries.append(DirectoryEntry(step=step, listed=None, beside=beside))
 
 
 class Directories:
     """Make, list and remove directories of one mount."""
 
     def __init__(
-        self, store: ObjectStore, metadata: MetadataCache, table: InodeTable, background: Background
+        self,
+        store: ObjectStore,
+        metadata: MetadataCache,
+        surveys: Surveys,
+        table: InodeTable,
+        background: Background,
     ) -> None:
         self.store = store
         self.metadata = metadata
+        self.surveys = surveys
         self.table = table
         self.background = background
 
@@ -197,7 +46,7 @@ class Directories:
         prefix, place = self.table.place(parent, step)
         info = await self._put_marker(Key(prefix + place), attributes, only_new=True)
         self.metadata.changed(prefix, place, DIRECTORY)
-        empty = Listing(began_at_seconds=now_seconds)
+        empty = Listing(began_at_seconds=now_seconds, marker=info)
         self.metadata.keep_listing(info.key, empty, self.metadata.follow(info.key))
         known = parent.children.get(step)
         if known is not None:
@@ -251,9 +100,11 @@ class Directories:
         listing = self.metadata.listing(prefix)
         if listing is not None and listing.has_other_than(place):
             return None
+        if listing is not None:
+            return directory if listing.marker is None else None
         try:
             gone = {prefix + step for step in (place, *self.metadata.removals(prefix))}
-            page = await self.store.list_page(prefix, limit=min(len(gone) + 2, _PAGE_KEYS))
+            page = await self.store.list_page(prefix, limit=min(len(gone) + 2, surveys.PAGE_KEYS))
         except FileSystemError as error:
             self._say_it_goes(directory, error)
             return None
@@ -262,9 +113,11 @@ class Directories:
     async def mark(self, directory: Inode) -> None:
         """Give an implicit directory a marker, so that it stays when nothing is in it."""
         try:
-            await self.make_marker(directory, self.table.key(directory))
+            key = self.table.key(directory)
+            directory.info = await self._put_marker(key, directory.attributes, only_new=True)
         except FileSystemError as error:
-            self._say_it_goes(directory, error)
+            if error.reason is not Reason.EXISTS:
+                self._say_it_goes(directory, error)
 
     def _say_it_goes(self, directory: Inode, error: FileSystemError) -> None:
         # A role may remove files but not list, or not write markers: the removal was asked for.
@@ -292,7 +145,7 @@ class Directories:
             metadata=stored_attributes.metadata,
             headers=stored_attributes.headers,
         )
-        self.metadata.marked(info)
+        self.metadata.changed(info.key, "", info)
         return info
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.names import Step
-    from s3rolefs.model import InodeNumber
+    from s3rolefs.model import FirstPage, InodeNumber
     from s3rolefs.s3.store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class FileSystem:
     """Own one mount's state; usable while `run` runs.
 
     `records` is the file for what HEAD said of objects, `blocks` the directory for their bytes, which both
-    outlive the mount (None: nothing does).
+    outlive the mount (None: nothing does). `first_pages` are listings that were asked for already.
     With `directories` the root consists of just these: each begins with its name in `store`, and with the
     prefix that is given in the bucket behind it. `origins` says what the beginnings of keys stand for, so
     that what is left unsent goes nowhere else.
@@ -69,8 +69,10 @@ class FileSystem:
         records: Path | None = None,
         blocks: BlockFiles | None = None,
         origins: Mapping[str, str] | None = None,
+        first_pages: Sequence[FirstPage] = (),
     ) -> None:
         self._store = store
+        self._first_pages = first_pages
         self._blocks = blocks
         self._records = records
         self._directories = directories or {}
@@ -99,6 +101,8 @@ class FileSystem:
             self.names = Namespace(self._core)
             self.descriptors = Descriptors(self._core)
             self.extended = ExtendedAttributes(self._core)
+            for first in self._first_pages:
+                await self._core.surveys.take(first)
             self._take_over_unsent()
             self._core.background.start_soon(self._finish_moves)
             task_status.started()

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from s3rolefs.cache.listings import Listing
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.names import Form, Kind, Step, child
-from s3rolefs.model import Key, ListPage, ObjectInfo
+from s3rolefs.model import Key, ObjectInfo
 
 if TYPE_CHECKING:
     from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.fs.foresight import Foresight
     from s3rolefs.fs.particulars import Particulars
+    from s3rolefs.fs.surveys import Surveys
     from s3rolefs.s3.store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -38,9 +40,15 @@ class Finder:
     """Answer from what is remembered where that is fresh, else ask as little as will do."""
 
     def __init__(
-        self, store: ObjectStore, metadata: MetadataCache, particulars: Particulars, foresight: Foresight
+        self,
+        store: ObjectStore,
+        metadata: MetadataCache,
+        surveys: Surveys,
+        particulars: Particulars,
+        foresight: Foresight,
     ) -> None:
         self._store = store
+        self._surveys = surveys
         self._metadata = metadata
         self._particulars = particulars
         self._foresight = foresight
@@ -48,17 +56,25 @@ class Finder:
 
     async def resolve(self, prefix: str, component: str, form: Form) -> Found:
         """Return what S3 has for a component; a name that is an object's needs to know of nothing else."""
-        listing = self._metadata.listing(prefix)
+        listing = await self._surveys.telling_of(prefix, component)
         if listing is None:
             return await self._ask(prefix, component, form)
         listed = listing.objects.get(component)
         if form is Form.NAME and component in listing.prefixes:
-            marker = await self._particulars.marker(Key(f"{prefix}{component}/"))
+            below = Key(f"{prefix}{component}/")
+            if not self._particulars.is_marker_known(below):
+                await self._surveys.swept(below)
+            marker = await self._particulars.marker(below)
             return Found(directory=True, marker=marker, no_object=listed is None)
         if listed is None:
             return Found(no_object=True)
         whole = self._foresight.looked_up(prefix, listing, listed)
-        return Found(listed=await self._particulars.full(listed, whole=whole))
+        try:
+            return Found(listed=await self._particulars.full(listed, whole=whole))
+        except FileSystemError as error:
+            if error.reason is not Reason.NOT_FOUND:
+                raise
+            return Found(no_object=True)  # it was removed since it was listed
 
     async def holds(self, prefix: str, parts: tuple[Step, ...]) -> bool:
         """Tell whether there is a component that these parts lead to."""
@@ -80,7 +96,7 @@ class Finder:
         key = Key(prefix + component)
         changes = self._metadata.changes
         head: ObjectInfo | FileSystemError | None = None
-        page: ListPage | FileSystemError | None = None
+        below: Listing | FileSystemError | None = None
 
         async def ask_head() -> None:
             nonlocal head
@@ -90,11 +106,11 @@ class Finder:
                 head = error
 
         async def ask_listing() -> None:
-            nonlocal page
+            nonlocal below
             try:
-                page = await self._store.list_page(key + "/", delimiter="", limit=1)
+                below = await self._surveys.look(key + "/")
             except FileSystemError as error:
-                page = error
+                below = error
 
         async with trio.open_nursery() as nursery:
             # An empty component is a directory, or what a marker holds.
@@ -103,16 +119,15 @@ class Finder:
             if form is Form.NAME:
                 nursery.start_soon(ask_listing)
         no_object = head is None or (isinstance(head, FileSystemError) and head.reason is Reason.NOT_FOUND)
-        if isinstance(page, ListPage) and page.objects:
-            marked = page.objects[0].key == key + "/"
-            marker = await self._particulars.marker(Key(key + "/")) if marked else None
+        if isinstance(below, Listing) and not below.found_nothing:
+            marker = await self._particulars.listed_marker(below.marker)
             return Found(directory=True, marker=marker, no_object=no_object)
         # Below a key of 1,024 bytes there is nothing, which services say in different ways.
-        if isinstance(page, FileSystemError) and page.reason not in (
+        if isinstance(below, FileSystemError) and below.reason not in (
             Reason.ACCESS_DENIED,
             Reason.NAME_TOO_LONG,
         ):
-            raise page
+            raise below
         if isinstance(head, ObjectInfo):
             self._metadata.remember(head, changes)
             # An empty marker holds nothing: it is the directory alone.
@@ -122,7 +137,7 @@ class Finder:
         assert isinstance(head, FileSystemError)
         if head.reason is not Reason.ACCESS_DENIED:
             raise head
-        if isinstance(page, FileSystemError):
+        if isinstance(below, FileSystemError):
             self._say_list_denied(prefix)
             # Without s3:ListBucket S3 does not say if a key exists; a role that may only write needs "no".
             return Found(no_object=True)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from s3rolefs.cache.background import Background
     from s3rolefs.cache.blocks import BlockCache
-    from s3rolefs.cache.metadata import Listing, MetadataCache
+    from s3rolefs.cache.listings import Listing
+    from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.particulars import Particulars
     from s3rolefs.model import ObjectInfo
@@ -147,10 +148,25 @@ class Foresight:
         if reads and is_small(listed):
             return True
         if not self._files.metadata_from_listing:
-            for following in listing.follow(listed.key[len(prefix) :], largest=_LARGEST_ATTRIBUTES_WINDOW):
+            for following in self._next_of_walk(prefix, listing, listed.key[len(prefix) :]):
                 if not (reads and is_small(following)) and self._is_unknown(following):
                     self._background.start_soon(self._describe, following)
         return False
+
+    def _next_of_walk(self, prefix: str, listing: Listing, name: str) -> Iterator[ObjectInfo]:
+        """Yield what a walk will look up next, in this directory and in those after it."""
+        yield from listing.follow(name, largest=_LARGEST_ATTRIBUTES_WINDOW)
+        count, before = listing.beyond(), listing
+        while count > 0:
+            above, slash, last = prefix[:-1].rpartition("/")
+            around = self._metadata.listing(above + slash)
+            following = around.directory_after(last) if around is not None else None
+            prefix = f"{above}{slash}{following}/"
+            after = self._metadata.listing(prefix) if following is not None else None
+            if after is None:
+                return
+            yield from after.lead_in(count, before)
+            count -= len(after.objects)
 
     def opened(self, prefix: str, component: str) -> None:
         """Note that a file is opened to be read, and fetch those that will be opened next."""

@@ -11,9 +11,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import trio
-
 from s3rolefs.cache.blocks import ObjectVersion
+from s3rolefs.fs.concurrency import Lock
 from s3rolefs.fs.names import Kind, Step
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class Inode:
         self.times_were_set = self.times_outdated = False
         self.symlink_target: bytes | None = None
         self.version: ObjectVersion | None = None
-        self.lock = trio.Lock()
+        self.lock = Lock()
         if info is not None and not self.is_directory:
             self.version = version_of(info)
 

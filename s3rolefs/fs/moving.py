@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from s3rolefs.cache.metadata import DIRECTORY, NOTHING, MetadataCache
+from s3rolefs.cache.listings import DIRECTORY, NOTHING
 from s3rolefs.errors import FileSystemError, Reason, StoreError
 from s3rolefs.fs.concurrency import at_once, for_each
 from s3rolefs.fs.directories import holds_something
@@ -22,9 +22,10 @@ from s3rolefs.model import Key, ListPage, ObjectInfo, Stored
 from s3rolefs.s3.store import ObjectAttributes, ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from s3rolefs.cache.blocks import ObjectVersion
+    from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.clock import Clock
     from s3rolefs.fs.commit import Committer
     from s3rolefs.fs.directories import Directories
@@ -170,7 +171,8 @@ class Mover:
             if error.reason is Reason.PRECONDITION:
                 raise FileSystemError(Reason.STALE, "an object was changed meanwhile") from error
             raise
-        self._point_below(inode, old_prefix, new_prefix, copied)
+        moved = self._current_below(inode, {info.key: info.etag for info in objects})
+        self._point(moved, old_prefix, new_prefix, copied)
         record.begin_removing()
         try:
             if not parent.is_within(inode.parent):  # it holds the copies
@@ -178,7 +180,7 @@ class Mover:
             await self._delete([info.key for info in objects])
         except FileSystemError:
             log.error("%s was copied to %s, but not all of it was removed", old_prefix, new_prefix)
-            self._point_below(inode, old_prefix, old_prefix, {info.key: info for info in objects})
+            self._point(moved, old_prefix, old_prefix, {info.key: info for info in objects})
             for known in self._table.below(inode):
                 known.checked_at_seconds = float("-inf")
             self._forget_below(inode, parent, step)
@@ -234,7 +236,7 @@ class Mover:
         self._metadata.forget_below(record.old)
         self._metadata.forget_below(record.new)
         above, _, last = record.new[:-1].rpartition("/")
-        self._metadata.changed(f"{above}/" if above else "", last, DIRECTORY)
+        self._metadata.changed(f"{above}/" if above else "", f"{last}/", DIRECTORY)
         if contested:
             log.error(
                 "%d files stay in %s, because somebody has changed them, or their copies in %s, since: %s",
@@ -249,6 +251,15 @@ class Mover:
             "the move of %s to %s is finished: %d files were copied now", old_path, new_path, len(missing)
         )
 
+    def _current_below(self, directory: Inode, etags: Mapping[Key, str]) -> list[Inode]:
+        """Return what is known below a directory as it was moved; the others have to be looked up again."""
+        known = {one: one.version or one.info for one in (directory, *self._table.below(directory))}
+        moved = {one: there and etags.get(self._table.key(one), there.etag) for one, there in known.items()}
+        for inode, there in known.items():
+            if there is not None and there.etag != moved[inode]:
+                inode.checked_at_seconds = float("-inf")
+        return [inode for inode, there in known.items() if there is None or there.etag == moved[inode]]
+
     async def _settle_below(self, directory: Inode) -> None:
         """Let S3 have, and have heard of, everything below a directory."""
 
@@ -259,16 +270,16 @@ class Mover:
         await for_each(self._table.unsent_below(directory), commit, limit=_COPIES_AT_ONCE)
         await self._removals.settle_below(self._table.directory_prefix(directory))
 
-    def _point_below(
+    def _point(
         self,
-        directory: Inode,
+        inodes: Sequence[Inode],
         old_prefix: str,
         new_prefix: str,
         there: Mapping[Key, Stored | ObjectInfo],
     ) -> None:
-        """Let everything known below a directory refer to what is there, the same at another place."""
+        """Let inodes refer to what is there, the same at another place."""
         now_seconds = self._clock.boot_seconds()
-        for inode in [directory, *self._table.below(directory)]:
+        for inode in inodes:
             key = Key(new_prefix + self._table.key(inode)[len(old_prefix) :])
             stored = there.get(key)
             if stored is None or inode.is_part:

@@ -13,7 +13,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from s3rolefs.cache.metadata import NOTHING
+from s3rolefs.cache.listings import NOTHING
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import SYMLINK_TARGET_LIMIT_BYTES, Caller, Changes, changed, new_attributes
 from s3rolefs.fs.names import CONTENT, Kind
@@ -140,7 +140,8 @@ class Namespace:
             await self._save_bytes_of_open(inode)
             if inode.version is not None or (inode.writer is not None and inode.writer.doubt is not None):
                 await self._remove_object(inode, directory)
-            self._core.metadata.changed(*self._core.table.place_of(inode), NOTHING)
+            left = directory.info if inode.step == CONTENT else None
+            self._core.metadata.changed(*self._core.table.place_of(inode), left or NOTHING)
             self._core.committer.keeper.forget(inode)
             self._core.table.remove(inode)
             await self._core.committer.close_writer_if_unused(inode)

@@ -78,10 +78,21 @@ class Particulars:
         else:
             await self._get(listed)
 
+    def is_marker_known(self, prefix: str) -> bool:
+        """Tell whether a directory's marker, or that it has none, needs no request."""
+        listing = self._metadata.beginning(prefix)
+        return self._files.metadata_from_listing or (
+            listing is not None
+            and (listing.marker is None or self._metadata.full(listing.marker) is not None)
+        )
+
     async def marker(self, key: Key) -> ObjectInfo | None:
         """Return what HEAD says of a directory's marker, if there is one."""
         if self._files.metadata_from_listing:
             return None
+        listing = self._metadata.beginning(key)
+        if listing is not None:
+            return await self.listed_marker(listing.marker)
         changes = self._metadata.changes
         try:
             info = await self._store.head(key)
@@ -91,6 +102,18 @@ class Particulars:
             raise
         self._metadata.remember(info, changes)
         return info
+
+    def known_marker(self, prefix: str) -> ObjectInfo | None:
+        """Return a directory's marker where `is_marker_known`."""
+        listing = None if self._files.metadata_from_listing else self._metadata.beginning(prefix)
+        return self._metadata.full(listing.marker) if listing is not None and listing.marker else None
+
+    async def listed_marker(self, listed: ObjectInfo | None) -> ObjectInfo | None:
+        """Return what HEAD says of a marker that is listed; None where it is refused, or not wanted."""
+        if listed is None or self._files.metadata_from_listing:
+            return None
+        info = await self.full(listed)
+        return info if info.metadata is not None else None
 
     async def _get(self, listed: ObjectInfo) -> ObjectInfo | None:
         """Get the listed version with one GET; None: it is here already, or HEAD has to say what is wrong."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # So much of the beginning stays in memory when the rest is let go of behind the reader.
 _KEPT_BLOCKS = 8
 _MOST_STRIDES = 32
-# So many round trips of an idle line are waited for, at most so many at once, before the rest is fetched.
+# So many round trips of an idle line are waited for, by so few on average, before the rest is fetched.
 _ROUND_TRIPS = 8
 _FEW_WAITS = 2
 # What stands at the end of Parquet files and archives, with most of them.
@@ -82,6 +82,9 @@ class Reader:
         self._strides = 1
         self._strided = 0
         self._gathers = False
+        # How many reads in no order there were, how many waited together, and for how long.
+        self._lone_reads = 0
+        self._lone_waits = 0
         self._waits = 0
         self._waits_began = 0.0
         self._waited_seconds = 0.0
@@ -121,7 +124,7 @@ class Reader:
         It goes on only while there are reads.
         """
         line = self._blocks.line
-        if line.is_far and self._waits <= _FEW_WAITS:
+        if line.is_far and self._lone_waits <= _FEW_WAITS * self._lone_reads:
             due_seconds = _ROUND_TRIPS * line.round_trip_seconds
         else:
             due_seconds = version.size_bytes / line.bytes_per_second
@@ -132,6 +135,8 @@ class Reader:
         if not self._waits:
             self._waits_began = trio.current_time()
         self._waits += 1
+        self._lone_reads += 1
+        self._lone_waits += self._waits
         try:
             return await self._blocks.read_alone(version, offset, size)
         finally:

@@ -6,7 +6,7 @@ import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from s3rolefs.cache.metadata import NOTHING
+from s3rolefs.cache.listings import NOTHING
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import names
 from s3rolefs.fs.decoding import Decoder

@@ -234,7 +234,7 @@ class Operations(pyfuse3.Operations):
                 number, attributes = known.number, self._entry(known)
             else:
                 # The kernel takes the type (mode 0: DT_UNKNOWN), and looks the name up when somebody asks.
-                number, attributes = known, _unlinked(known, stat.S_IFDIR if entry.is_directory else 0)
+                number, attributes = known, _unlinked(known, self._descriptors.kind_of(handle, entry))
             name = pyfuse3.FileNameT(names.encoded(entry.name))
             if not pyfuse3.readdir_reply(token, name, attributes, place + len(_DOTS)):
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from s3rolefs.errors import FileSystemError, MountFailure
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from s3rolefs.clock import Clock
     from s3rolefs.config import BucketConfig, MountConfig
+    from s3rolefs.model import FirstPage
     from s3rolefs.mounting.access import Access
     from s3rolefs.s3.store import ObjectStore
 
@@ -34,10 +35,14 @@ class Bucket:
         with self._blaming(config):
             await self.access.wait()
 
-    async def wait_until_usable(self, config: MountConfig) -> None:
-        """Return when the role may use the bucket. Raises `MountFailure`."""
+    async def wait_until_usable(self, config: MountConfig, found: list[FirstPage]) -> None:
+        """Return when the role may use the bucket; enter what was found in it. Raises `MountFailure`."""
         with self._blaming(config):
-            await ask_bucket(self.client, self.access, self.config.store, config)
+            first = await ask_bucket(self.client, self.access, self.config.store, config)
+        if first is not None:
+            part = _part(self)
+            page = replace(first.page, objects=tuple(map(part.info, first.page.objects)))
+            found.append(replace(first, prefix=part.out(first.prefix), page=page))
 
     @contextmanager
     def _blaming(self, config: MountConfig) -> Iterator[None]:
@@ -75,11 +80,7 @@ def joined(buckets: Sequence[Bucket]) -> tuple[ObjectStore, str, Mapping[str, st
     if not buckets[0].config.directory:
         return buckets[0].client, buckets[0].config.store.prefix, {}
     prefixes = {bucket.config.directory: bucket.config.store.prefix for bucket in buckets}
-    parts = [
-        Part(outer=f"{bucket.config.directory}/", store=bucket.client, inner=bucket.config.store.prefix)
-        for bucket in buckets
-    ]
-    return JointStore(parts), "", prefixes
+    return JointStore([_part(bucket) for bucket in buckets]), "", prefixes
 
 
 async def identity(buckets: Sequence[Bucket]) -> str:
@@ -101,6 +102,13 @@ async def origins(buckets: Sequence[Bucket]) -> Mapping[str, str]:
         )
         for bucket in buckets
     }
+
+
+def _part(bucket: Bucket) -> Part:
+    """Return how keys of a mount are those of a bucket: equal, or below the directory of a map."""
+    config = bucket.config
+    outer = f"{config.directory}/" if config.directory else config.store.prefix
+    return Part(outer=outer, store=bucket.client, inner=config.store.prefix)
 
 
 def _client(config: BucketConfig, access: Access, environment: Mapping[str, str], clock: Clock) -> S3Client:

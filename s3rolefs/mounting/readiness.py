@@ -13,6 +13,7 @@ from s3rolefs.s3.store import ObjectAttributes
 
 if TYPE_CHECKING:
     from s3rolefs.config import MountConfig, StoreConfig
+    from s3rolefs.model import FirstPage
     from s3rolefs.mounting.access import Access
     from s3rolefs.s3.client import S3Client
 
@@ -22,8 +23,10 @@ _log = logging.getLogger("s3rolefs.mount")
 _PATIENT_PART = 1 / 3
 
 
-async def ask_bucket(client: S3Client, access: Access, store: StoreConfig, config: MountConfig) -> None:
-    """Return when the role may list the prefix, or at least write below it.
+async def ask_bucket(
+    client: S3Client, access: Access, store: StoreConfig, config: MountConfig
+) -> FirstPage | None:
+    """Return the first page when the role may list the prefix, None when it may at least write below it.
 
     A denied listing may mean a role for writing only, or a bucket that is somebody else's: an
     upload that is begun and given up tells them apart, and leaves nothing behind.
@@ -32,13 +35,14 @@ async def ask_bucket(client: S3Client, access: Access, store: StoreConfig, confi
     """
     patience_seconds = config.mount_wait_seconds * _PATIENT_PART
     readiness = await client.check_ready(patience_seconds=patience_seconds)
-    if readiness.list_allowed:
-        return
+    if readiness.first_page is not None:
+        return readiness.first_page
     if config.files.read_only or not await _may_write(client, store.prefix):
         if access.broker is None:
             raise not_public(store)
         raise denial_of(store, await _principal(access))
     _log.warning("The role may not list %s (s3:ListBucket): directories look empty, writing works", store.url)
+    return None
 
 
 async def _may_write(client: S3Client, prefix: str) -> bool:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from s3rolefs.clock import Clock
     from s3rolefs.fs.unsent import Unsent
+    from s3rolefs.model import FirstPage
     from s3rolefs.mounting.access import Access
     from s3rolefs.mounting.handover import Handover
     from s3rolefs.s3.client import S3Client
@@ -158,9 +159,10 @@ class Server:
             for bucket in buckets:
                 nursery.start_soon(bucket.wait_for_session, config)
         self._stage = "asking the bucket"
+        first_pages: list[FirstPage] = []
         async with trio.open_nursery() as nursery:
             for bucket in buckets:
-                nursery.start_soon(bucket.wait_until_usable, config)
+                nursery.start_soon(bucket.wait_until_usable, config, first_pages)
         store, prefix, directories = joined(buckets)
         whence = await origins(buckets)
         filesystem = FileSystem(
@@ -173,6 +175,7 @@ class Server:
             records=record_path(config.files.cache_dir, await identity(buckets)),
             blocks=block_files(config.files, whence),
             origins=whence,
+            first_pages=first_pages,
         )
         await services.start(filesystem.run)
         return filesystem, Views(config=config, accesses=accesses, buckets=buckets, filesystem=filesystem)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from s3rolefs.errors import Reason, StoreError
-from s3rolefs.model import DeleteFailure, Key, ListPage, ObjectInfo, Stored, UploadedPart
+from s3rolefs.model import DeleteFailure, FirstPage, Key, ListPage, ObjectInfo, Stored, UploadedPart
 from s3rolefs.s3 import outcomes, requests, wire
 from s3rolefs.s3.copies import Copier
 from s3rolefs.s3.deletion import Deleter
@@ -35,10 +35,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """Say what the first request found: whether the role may list, and where the bucket is."""
+    """Say what the first request found: where the bucket is, and what lies in it.
 
-    list_allowed: bool
+    `first_page` is None when the role may not list.
+    """
+
     endpoint: Endpoint
+    first_page: FirstPage | None
 
 
 class S3Client:
@@ -64,6 +67,7 @@ class S3Client:
         tls = tls_maker(finder.ca_bundle_blocking())
         self.counts: Counter[str] = Counter()
         self._prefix = store.prefix
+        self._clock = clock
         self._pool = WorkerPool(limit=store.connections, tls=tls, environ=environ)
         self._exchange = Exchange(
             store, sessions=broker, clock=clock, finder=finder, transport=self._pool, counts=self.counts
@@ -91,21 +95,24 @@ class S3Client:
         return await self._writer.capabilities()
 
     async def check_ready(self, *, patience_seconds: float | None = None) -> Readiness:
-        """Ask for one key of the prefix; transient failures are retried for `patience_seconds`.
+        """Ask what lies below the prefix; transient failures are retried for `patience_seconds`.
 
         A role that may not list (403) is no error: it may be write-only. The StoreError of what is
         one has S3's code, or "NameNotResolved", "ConnectionRefused", "TlsFailed", "TimedOut",
         "ConnectionBroken", "ProxyRefused", "NotS3".
         """
-        request = requests.list_objects(self._prefix, delimiter="", token=None, start_after=None, limit=1)
+        # The first look-ups are answered from a page, which costs no more than one key.
+        request = requests.list_objects(self._prefix, delimiter="", token=None, start_after=None, limit=1000)
+        asked_at_seconds = self._clock.boot_seconds()
+        first_page = None
         try:
             answer = await self._exchange.perform(request, patience_seconds=patience_seconds)
-            wire.parse_listing(answer.body, asked_at_ns=0)
+            page = _page_of(answer)
+            first_page = FirstPage(prefix=self._prefix, page=page, asked_at_seconds=asked_at_seconds)
         except StoreError as error:
             if error.code != "AccessDenied":
                 raise
-            return Readiness(list_allowed=False, endpoint=await self._exchange.endpoint())
-        return Readiness(list_allowed=True, endpoint=await self._exchange.endpoint())
+        return Readiness(endpoint=await self._exchange.endpoint(), first_page=first_page)
 
     async def list_page(
         self,
@@ -121,8 +128,7 @@ class S3Client:
         request = requests.list_objects(
             prefix, delimiter=delimiter, token=token, start_after=start_after, limit=limit
         )
-        answer = await self._exchange.perform(request)
-        return wire.parse_listing(answer.body, asked_at_ns=parse_http_date(answer.headers.get("date")))
+        return _page_of(await self._exchange.perform(request))
 
     async def head(self, key: Key) -> ObjectInfo:
         """Return an object's attributes."""
@@ -320,3 +326,7 @@ class S3Client:
         """Refuse what lies outside the mounted prefix: least privilege, whatever the caller does."""
         if not name.startswith(self._prefix):
             raise StoreError(Reason.NOT_PERMITTED, f"outside of {self._prefix!r}", key=name)
+
+
+def _page_of(answer: Answer) -> ListPage:
+    return wire.parse_listing(answer.body, asked_at_ns=parse_http_date(answer.headers.get("date")))

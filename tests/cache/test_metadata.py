@@ -1,4 +1,5 @@
-from s3rolefs.cache.metadata import DIRECTORY, NOTHING, Listing, MetadataCache
+from s3rolefs.cache.listings import DIRECTORY, NOTHING, Listing
+from s3rolefs.cache.metadata import MetadataCache
 from s3rolefs.model import Key, ObjectInfo
 
 SECOND_NS = 10**9

@@ -18,13 +18,13 @@ from s3rolefs.fs.attributes import Caller, Changes
 from s3rolefs.fs.filesystem import FileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from s3rolefs.cache.blockfiles import BlockFiles
     from s3rolefs.clock import Clock
     from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.unsent import Unsent
-    from s3rolefs.model import FileHandle
+    from s3rolefs.model import FileHandle, FirstPage
     from s3rolefs.s3.store import ObjectStore
 
 CALLER = Caller(uid=1000, gid=1000, umask=0o022)
@@ -196,6 +196,7 @@ async def mounted(
     records: Path | None = None,
     blocks: BlockFiles | None = None,
     origins: Mapping[str, str] | None = None,
+    first_pages: Sequence[FirstPage] = (),
     clock: Clock | None = None,
     **files: object,
 ) -> AsyncIterator[Mounted]:
@@ -211,6 +212,7 @@ async def mounted(
         records=records,
         blocks=blocks,
         origins=origins,
+        first_pages=first_pages,
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(filesystem.run)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs import directories
+from s3rolefs.fs import surveys
 from s3rolefs.model import Key
 from s3rolefs.s3.memory import MemoryStore
 from s3rolefs.s3.store import ObjectAttributes
@@ -57,7 +57,7 @@ async def shown_and_removed(key_set, page_keys):
         # An empty marker is a directory and no more; others hold something.
         await store.put(Key(key), key.encode(), ObjectAttributes())
     expected = {"/".join(path): key.encode() for path, key in tree(key_set).items()}
-    directories._PAGE_KEYS = page_keys
+    surveys.PAGE_KEYS = page_keys
     with tempfile.TemporaryDirectory() as spool:
         async with mounted(store, Path(spool)) as mount:
             files, found = await walked(mount)
@@ -79,11 +79,11 @@ async def shown_and_removed(key_set, page_keys):
 @settings(max_examples=150, deadline=None)
 @given(key_set=key_sets, page_keys=st.integers(1, 4))
 def test_every_key_is_listed_read_and_removed_under_its_one_path(loop, key_set, page_keys):
-    before = directories._PAGE_KEYS
+    before = surveys.PAGE_KEYS
     try:
         loop.run(partial(shown_and_removed, key_set, page_keys))
     finally:
-        directories._PAGE_KEYS = before
+        surveys.PAGE_KEYS = before
 
 
 # What an object beside a directory, and what a marker holds, go through when two clients are at work.

@@ -375,6 +375,7 @@ async def test_after_a_move_whose_deletes_fail_the_old_place_stands_for_itself(
 ):
     for name in ("x", "y"):
         await bucket.put(f"d/{name}", name.encode())
+    for name in ("x", "y"):
         await mount.stat(f"d/{name}")
     faults.plan(Fault(verb="delete_many", reason=Reason.ACCESS_DENIED))
     assert await failing(mount.rename, "d", "e") is Reason.ACCESS_DENIED
@@ -384,6 +385,19 @@ async def test_after_a_move_whose_deletes_fail_the_old_place_stands_for_itself(
     assert await mount.read("d/x") == b"x"
     await mount.rename("d/x", "z")
     assert await bucket.get("z") == b"x"
+
+
+async def test_what_somebody_else_replaced_before_its_directory_moved_is_looked_up_again(
+    mount, bucket, autojump_clock
+):
+    await bucket.put("d/f", b"longer")
+    await mount.read("d/f")
+    await bucket.put("d/f", b"new")
+    await trio.sleep(11)
+    await mount.rename("d", "e")
+    assert await mount.read("e/f") == b"new"
+    await mount.truncate("e/f", 5)
+    assert await bucket.get("e/f") == b"new\0\0"
 
 
 async def test_what_moves_is_never_at_neither_place(mount, bucket, faults, autojump_clock):
@@ -450,9 +464,9 @@ async def test_a_directory_keeps_the_storage_class_of_what_is_in_it(mount, bucke
 
 async def test_the_directory_above_stays_when_its_last_child_moves_away(mount, bucket):
     await bucket.put("above/d/f", b"x")
+    await bucket.put("other/f", b"x")
     await mount.rename("above/d", "d")
     assert await mount.list("above") == []
-    await bucket.put("other/f", b"x")
     await mount.rename("other/f", "g")
     assert await mount.list("other") == []
     assert {"above/", "other/"} <= set(await bucket.keys())

@@ -302,6 +302,18 @@ async def test_dense_random_reads_far_away_fetch_the_rest_and_few_wait_a_round_t
     await mount.close(handle)
 
 
+async def test_many_random_reads_at_once_far_away_leave_the_line_to_each_other(
+    mount, bucket, far, autojump_clock
+):
+    content = random.Random(8).randbytes(96 * MIB)
+    await bucket.put("f", content)
+    handle = await mount.open("f")
+    began = trio.current_time()
+    await read_at_random(mount, handle, content, reads=480, readers=16)
+    assert trio.current_time() - began <= 40 * FAR_SECONDS
+    assert blocks_of(mount).cached_bytes <= 480 * PIECE_BYTES + 8 * MIB
+
+
 async def test_random_reads_near_fetch_nothing_else(mount, bucket, memory, autojump_clock):
     content = random.Random(8).randbytes(96 * MIB)
     await bucket.put("f", content)

@@ -513,6 +513,7 @@ async def test_rmdir_and_fsync_of_the_directory_say_why_a_removal_failed(
 ):
     for name in ("d/f", "d/g", "e/f"):
         await bucket.put(name)
+    for name in ("d/f", "d/g", "e/f"):
         await mount.find(name)
     refusal = Fault(verb="delete_many", times=None, reason=Reason.ACCESS_DENIED, code="AccessDenied")
     faults.plan(refusal)
@@ -618,7 +619,8 @@ async def test_the_move_of_a_directory_takes_along_what_waits_and_not_what_was_r
 ):
     for name in ("d/gone", "d/stays"):
         await bucket.put(name)
-        await mount.find(name)
+    await mount.find("d/gone")
+    await mount.find("d/stays")
     await mount.unlink("d/gone")
     await mount.write("d/new", b"new")
     await mount.rename("d", "e")

@@ -58,7 +58,10 @@ class Watched:
 
 
 @pytest.fixture
-def watched(place, bucket, front, tmp_path):
+def watched(place, bucket, front, radosgw_s3, tmp_path):
+    """A mount of what these tests read: what comes into the bucket later, it does not see for a minute."""
+    for key in ("f", "d/f", *(f"read-{code}" for code in READS)):
+        radosgw_s3.put_object(Bucket=bucket, Key=key, Body=b"content")
     log = tmp_path / "log"
     options = {"endpoint_url": front.url, "io_timeout": 0.5, "cred_wait": 1, "metadata_ttl": 60}
     with place.logged(f"s3://{bucket}", log, **options) as mount:
@@ -90,9 +93,7 @@ def write_new(path):
     os.close(file)
 
 
-def test_what_s3_answers_becomes_an_errno_and_one_line(watched, front, bucket, radosgw_s3):
-    for code in READS:
-        radosgw_s3.put_object(Bucket=bucket, Key=f"read-{code}", Body=b"content")
+def test_what_s3_answers_becomes_an_errno_and_one_line(watched, front):
     for kind, table, use, asked in (("GET", READS, read, "read"), ("PUT", WRITES, write_new, "flush")):
         for code, (status, number) in table.items():
             name = f"{asked}-{code}" if use is read else f"new-{code}"
@@ -110,8 +111,7 @@ def test_what_s3_answers_becomes_an_errno_and_one_line(watched, front, bucket, r
     assert read(watched.path / "read-AccessDenied") == b"content"  # nothing of it was kept in mind
 
 
-def test_what_passes_is_retried_and_nobody_hears_of_it(watched, front, bucket, radosgw_s3):
-    radosgw_s3.put_object(Bucket=bucket, Key="f", Body=b"content")
+def test_what_passes_is_retried_and_nobody_hears_of_it(watched, front):
     for kind in ("GET", "PUT"):
         front.refuse_requests(kind, Refusal(status=503, code="SlowDown", message="Later."), times=2)
     assert read(watched.path / "f") == b"content"
@@ -120,8 +120,7 @@ def test_what_passes_is_retried_and_nobody_hears_of_it(watched, front, bucket, r
     assert watched.lines() == []
 
 
-def test_no_failure_outlasts_io_timeout(watched, front, bucket, radosgw_s3):
-    radosgw_s3.put_object(Bucket=bucket, Key="f", Body=b"content")
+def test_no_failure_outlasts_io_timeout(watched, front):
     front.refuse_requests("GET", Refusal(status=500, code="InternalError", message="No."))
     began = time.monotonic()
     assert errno_of(read, watched.path / "f") == "EIO"
@@ -130,7 +129,6 @@ def test_no_failure_outlasts_io_timeout(watched, front, bucket, radosgw_s3):
 
 
 def test_a_lost_update_is_stale(watched, front, bucket, radosgw_s3):
-    radosgw_s3.put_object(Bucket=bucket, Key="f", Body=b"content")
     file = os.open(watched.path / "f", os.O_RDWR)
     os.write(file, b"CONTENT")
     front.refuse_requests("PUT", Refusal(status=412, code="PreconditionFailed", message="No."))
@@ -141,21 +139,19 @@ def test_a_lost_update_is_stale(watched, front, bucket, radosgw_s3):
 @pytest.mark.parametrize(
     ("refusal", "number"), [(EXPIRED, "EKEYEXPIRED"), (DENIED, "EACCES")], ids=["expired", "denied"]
 )
-def test_a_session_that_is_over(watched, front, bucket, radosgw_s3, refusal, number):
-    radosgw_s3.put_object(Bucket=bucket, Key="f", Body=b"content")
+def test_a_session_that_is_over(watched, front, refusal, number):
     front.refuse_requests("GET", refusal)
     assert errno_of(read, watched.path / "f") == number
     [line] = watched.lines()
     assert f"read of '/f': {number}" in line
 
 
-def test_names_that_s3_does_not_let_go_or_show(watched, front, bucket, radosgw_s3):
-    radosgw_s3.put_object(Bucket=bucket, Key="d/f", Body=b"content")
+def test_names_that_s3_does_not_let_go_or_show(watched, front):
     front.refuse_requests("DELETE", DENIED)
     assert errno_of(os.unlink, watched.path / "d" / "f") == "EACCES"
     [line] = watched.lines()
     assert "unlink of '/d/f': EACCES (DELETE of 'd/f': status 403, code AccessDenied" in line
     front.refuse_requests("LIST", Refusal(status=404, code="NoSuchBucket", message="Gone."))
-    assert errno_of(os.listdir, watched.path / "d") == "ENXIO"
+    assert errno_of(os.rmdir, watched.path / "d") == "ENXIO"
     [line] = watched.lines()
-    assert "readdir of '/d/': ENXIO (LIST of 'd/': status 404, code NoSuchBucket" in line
+    assert "rmdir of '/d': ENXIO (LIST of 'd/': status 404, code NoSuchBucket" in line

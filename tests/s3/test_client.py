@@ -13,7 +13,7 @@ import trio
 
 from s3rolefs.config import StoreConfig
 from s3rolefs.errors import Reason, StoreError, UserError
-from s3rolefs.model import UploadedPart
+from s3rolefs.model import FirstPage, ListPage, UploadedPart
 from s3rolefs.s3.client import S3Client
 from s3rolefs.s3.store import ObjectAttributes
 from tests.s3.scripted import (
@@ -414,19 +414,23 @@ async def test_a_key_that_s3_has_no_name_for_is_never_sent(clock, key, reason):
 # Readiness -----------------------------------------------------------------------------------
 
 
-async def test_ready_is_one_listing_of_one_key_below_the_prefix(clock):
+async def test_ready_is_one_page_of_what_lies_below_the_prefix(clock):
     page = answer(200, b"<ListBucketResult/>")
     async with talking(page, clock=clock, prefix="team/") as (server, client):
         readiness = await client.check_ready()
-        assert readiness.list_allowed
+        assert readiness.first_page == FirstPage(
+            prefix="team/",
+            page=ListPage(objects=(), prefixes=(), next_token=None),
+            asked_at_seconds=clock.boot_seconds(),
+        )
         assert [(request.method, request.target) for request in server.requests] == [
-            ("GET", "/bucket/?encoding-type=url&list-type=2&max-keys=1&prefix=team%2F")
+            ("GET", "/bucket/?encoding-type=url&list-type=2&max-keys=1000&prefix=team%2F")
         ]
 
 
 async def test_a_role_that_may_not_list_is_told_apart(clock):
     async with talking(error(403, "AccessDenied"), clock=clock) as (_, client):
-        assert not (await client.check_ready()).list_allowed
+        assert (await client.check_ready()).first_page is None
 
 
 @pytest.mark.parametrize(
