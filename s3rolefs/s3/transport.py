@@ -198,11 +198,11 @@ class Connection:
             raise TransportFailure(FailureKind.BROKEN, message, sent=sent) from error
         try:
             return self._read_answer(connection, response, attempt, repeated=repeated, sent=sent)
-        except BaseException as error:
-            response.close()  # it holds the socket, too
-            if isinstance(error, (OSError, http.client.HTTPException)):
-                raise self._explain(attempt, error, sent=sent) from error
-            raise
+        except (OSError, http.client.HTTPException) as error:
+            raise self._explain(attempt, error, sent=sent) from error
+        finally:
+            # It keeps the socket open as long as it is.
+            response.close()
 
     def _send(self, sock: socket.socket, attempt: Attempt) -> OSError | None:
         """Send head and body, a small body in one packet with the head; return why the body broke off."""
