@@ -207,7 +207,8 @@ class Core:
         before, inode.attributes = inode.attributes, changed
         try:
             if inode.writer is not None and inode.writer.dirty:
-                object_attributes(inode)  # raises NO_SPACE, which must not wait for close
+                if inode.info is not None or changed.xattr is not None:  # what is always there has room
+                    object_attributes(inode)  # raises NO_SPACE, which must not wait for close
                 inode.writer.touch()
                 self.queue.write_down_again(inode)
             else:

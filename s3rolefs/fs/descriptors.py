@@ -80,7 +80,8 @@ class Descriptors:
             await self._core.store_new(inode, b"")
         else:
             inode.lookups += 1
-            self._core.background.start_soon(self._commit_if_still_empty, inode)
+            if not self._core.files.writeback:
+                self._core.background.start_soon(self._commit_if_still_empty, inode)
         return self._opened(inode, flags), inode
 
     async def open(self, number: InodeNumber, flags: int, caller: Caller) -> FileHandle:
@@ -98,7 +99,8 @@ class Descriptors:
                 if caller.uid:
                     # The kernel sees to this itself for write(2) and truncate(2), but not for O_TRUNC.
                     inode.took(mode=without_privileges(inode.attributes.mode))
-            self._core.background.start_soon(self._commit_if_still_empty, inode)
+            if not self._core.files.writeback:
+                self._core.background.start_soon(self._commit_if_still_empty, inode)
         if not writable and inode.writer is None and inode.parent is not None:
             self._core.foresight.opened(*self._core.table.place_of(inode))
         if not writable and inode.writer is None and inode.version is not None:

@@ -23,9 +23,10 @@ LARGEST_FILE_BYTES = 5 * 1024 * GIB
 # Every copied piece may have a changed one behind it: twice as many parts, and those of long copied pieces.
 _PARTS_PLANNED = 3_500
 _COPIES_PLANNED = 2_500
-# S3 copies each range at the speed of one stream: so many at once, unless they would be small.
+# S3 copies each range at the speed of one stream (radosgw all of them at that of one): so many at once, but
+# each is a request that costs as much, whatever its size.
 _COPIES_AT_ONCE = 8
-_SMALLEST_COPY_BYTES = 64 * MIB
+_SMALLEST_COPY_BYTES = 256 * MIB
 _LARGEST_COPY_BYTES = 512 * MIB
 _STREAM_TIER_PARTS = 1_000
 

@@ -35,16 +35,21 @@ class TreeLock:
             await self._waiting.park()
         return waited
 
-    @asynccontextmanager
-    async def shared(self, *inodes: Inode) -> AsyncIterator[None]:
+    def shared(self, *inodes: Inode) -> Shared:
         """Hold the places of some inodes as they are."""
+        return Shared(self, inodes)
+
+    async def _take(self, inodes: tuple[Inode, ...]) -> None:
         await self.moved(*inodes)
-        self._users.update(inodes)
-        try:
-            yield
-        finally:
-            self._users -= Counter(inodes)
-            self._waiting.unpark_all()
+        for inode in inodes:
+            self._users[inode] += 1
+
+    def _give_back(self, inodes: tuple[Inode, ...]) -> None:
+        for inode in inodes:
+            self._users[inode] -= 1
+            if not self._users[inode]:
+                del self._users[inode]
+        self._waiting.unpark_all()
 
     @asynccontextmanager
     async def moving(self, directory: Inode) -> AsyncIterator[None]:
@@ -59,3 +64,19 @@ class TreeLock:
         finally:
             self._moving = None
             self._waiting.unpark_all()
+
+
+class Shared:
+    """Hold places from `async with` on: a class, as each system call of a program holds some."""
+
+    __slots__ = ("_inodes", "_lock")
+
+    def __init__(self, lock: TreeLock, inodes: tuple[Inode, ...]) -> None:
+        self._lock = lock
+        self._inodes = inodes
+
+    async def __aenter__(self) -> None:
+        await self._lock._take(self._inodes)
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self._lock._give_back(self._inodes)

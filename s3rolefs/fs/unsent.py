@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -120,6 +121,7 @@ class UnsentFolder:
         name = blake2b(source.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
         self._all = Path(spool_dir) / name
         self.path = self._all / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._numbers = itertools.count(1)
         self.journal = Journal(self.path)
         self.unsynced: set[str] = set()
         self._removals: list[tuple[str, KeptRemoval]] = []
@@ -151,8 +153,8 @@ class UnsentFolder:
         return address_of(key, self._origins)
 
     def new_name(self) -> str:
-        """Return a name for one kept version."""
-        return uuid.uuid4().hex
+        """Return a name for one kept version, which no other folder uses."""
+        return f"{self.path.name}-{next(self._numbers)}"
 
     def data_path(self, name: str) -> Path:
         """Return where a kept version's bytes are."""

@@ -6,6 +6,7 @@ import gc
 import os
 import stat
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -24,7 +25,11 @@ GROWTH_LIMIT_BYTES = 4 * LOOK_UPS
 
 
 class EndlessStore(MemoryStore):
-    """Have an object at every key below `there/`."""
+    """Have an object at every key below `there/`, so many that no page comes to one that is asked for."""
+
+    async def list_page(self, prefix, **named):
+        page = await super().list_page(prefix, **named)
+        return replace(page, next_token="more") if "there/".startswith(prefix) else page
 
     async def head(self, key):
         if not key.startswith("there/"):

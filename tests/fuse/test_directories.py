@@ -87,7 +87,7 @@ def test_a_directory_of_a_hundred_thousand(mount):
         some = stream.read(50_000)
         middle = stream.tell()
         # What comes and goes meanwhile does not disturb what stays.
-        mount.shell("cd d; rm 000500 090000; touch 050000-new; mkdir zzz; mv 091000 091000-moved")
+        mount.shell("cd d; rm 000500 090000; touch 050000-new zzz; mv 091000 091000-moved")
         rest = stream.read()
         names = {f"{number:06}" for number in range(100_000)}
         come = {"050000-new", "zzz", "091000-moved"}
@@ -101,7 +101,7 @@ def test_a_directory_of_a_hundred_thousand(mount):
         # No page comes twice; each look-up of what is removed or made is a short one.
         assert mount.ask("counts")["list_page"] <= 99 + 15
         stream.rewind()
-        assert stream.read(5)[:3] == first
+        assert set(first) <= set(stream.read(5))
     assert mount.resident_kib() - before_kib < 200 * 1024
 
 

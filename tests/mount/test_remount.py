@@ -49,8 +49,8 @@ def test_what_was_known_outlives_a_kill(place, bucket, relay):
         wait_until(lambda: remembered(place) == len(FILES), 10)
         mount.signal(signal.SIGKILL)
         mount.wait_for_end()
+    relay.reset()
     with place.mounted(f"s3://{bucket}", **options) as mount:
-        relay.reset()
         assert listed(mount) == before
         assert relay.counts == {"LIST": 1}
 
@@ -62,9 +62,9 @@ def test_two_mounts_of_one_source_share_what_is_known(place, bucket, relay, tmp_
         before = listed(mount)
         wait_until(lambda: remembered(place) == len(FILES), 10)
         place.directory, first = other, place.directory
+        relay.reset()
         try:
             with place.mounted(f"s3://{bucket}", endpoint_url=relay.url, metadata_ttl=60) as second:
-                relay.reset()
                 assert listed(second) == before
                 assert relay.counts == {"LIST": 1}
         finally:
@@ -84,8 +84,8 @@ def test_what_changed_while_nothing_was_mounted_is_seen(place, bucket, relay, ra
         Metadata={"mode": str(0o100601)},
         MetadataDirective="REPLACE",
     )
+    relay.reset()
     with place.mounted(f"s3://{bucket}", **options) as mount:
-        relay.reset()
         after = listed(mount).splitlines()
         assert [line for line in after if line.startswith("-rw------x") and line.endswith(" f0")]
         assert relay.counts == {"LIST": 1, "HEAD": 1}

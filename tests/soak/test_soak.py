@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from soak import __main__ as soak
 from tests.bed import traffic
 from tests.bed.mounts import run
+from tests.bed.patience import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,9 +30,14 @@ def test_a_soak_tells_that_all_went_well():
 
 
 def test_a_soak_tells_what_went_wrong(monkeypatch):
+    def watch(mount, disturbed, _seconds):
+        wait_until(lambda: disturbed.rounds == 2, 60)
+        return mount.ask("status")["roles"][0]
+
+    monkeypatch.setattr(soak, "_watch", watch)
     monkeypatch.setattr(soak, "Traffic", Disturbed)
     monkeypatch.setattr(traffic, "LIMIT_SECONDS", 1.0)
-    done = CliRunner().invoke(soak.main, ["--minutes", "0.05"])
+    done = CliRunner().invoke(soak.main)
     assert done.exit_code == 1
     assert "the file is not what it was; round 2 has not ended within 1 s" in done.output
 
