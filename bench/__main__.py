@@ -49,7 +49,7 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--runs", default=3, show_default=True, help="Runs of each program and row.")
 @click.option("--latency", "latencies", callback=_numbers, default="0,20", show_default=True)
 @click.option("--tls", is_flag=True, help="Speak https to the server.")
-@click.option("--minutes", default=40.0, show_default=True, help="Begin no further row after so long.")
+@click.option("--minutes", default=110.0, show_default=True, help="Begin no further row after so long.")
 @click.option(
     "--results", type=click.Path(path_type=Path), default=Path("build/bench.json"), show_default=True
 )

@@ -105,7 +105,7 @@ STUDIES = (
     ),
     Study(
         name="readers",
-        title=f"readers at once, {_READER_MIB} MiB each",
+        title=f"readers at once, {_READER_MIB} MiB each, `cache_memory=512M`",
         axis="readers",
         unit="MiB",
         sizes=_READERS,
@@ -113,6 +113,7 @@ STUDIES = (
             f"seq 1 {readers} | xargs -P {readers} -I[] dd if=readers/[] of=/dev/null bs=1M status=none"
         ),
         units=lambda readers: readers * _READER_MIB,
+        options="cache_memory=512M",
     ),
     Study(
         name="ls",

@@ -76,6 +76,10 @@ class Finder:
                 raise
             return Found(no_object=True)  # it was removed since it was listed
 
+    def ask_alone(self, prefix: str) -> None:
+        """Let the next name of a directory be asked for by itself, as it is about no other."""
+        self._surveys.ask_alone(prefix)
+
     async def holds(self, prefix: str, parts: tuple[Step, ...]) -> bool:
         """Tell whether there is a component that these parts lead to."""
         start = prefix + "".join(part.text for part in parts)

@@ -144,6 +144,11 @@ class Surveys:
             listing.uses += 1
         return listing
 
+    def ask_alone(self, prefix: str) -> None:
+        """Forget that names in a directory, and in those beside it, were looked up."""
+        self._looked_up.pop(prefix, None)
+        self._walked.pop(_above(prefix), None)
+
     async def look(self, prefix: str) -> Listing:
         """Return what a first page tells of what may be a directory; one that is empty is none."""
         survey = self._surveys.get(prefix, Survey(prefix=prefix))

@@ -200,7 +200,9 @@ class Tree:
         """Make the next look-up of an inode's name ask S3, whatever is remembered."""
         if inode.parent is not None:
             inode.checked_at_seconds = float("-inf")
-            self._metadata.doubt(*self._table.place_of(inode))
+            prefix, step = self._table.place_of(inode)
+            self._metadata.doubt(prefix, step)
+            self._finder.ask_alone(prefix)
 
     def adopt(
         self,

@@ -201,7 +201,8 @@ class Connection:
         except (OSError, http.client.HTTPException) as error:
             raise self._explain(attempt, error, sent=sent) from error
         finally:
-            response.close()  # it holds the socket open
+            # It keeps the socket open as long as it is.
+            response.close()
 
     def _send(self, sock: socket.socket, attempt: Attempt) -> OSError | None:
         """Send head and body, a small body in one packet with the head; return why the body broke off."""

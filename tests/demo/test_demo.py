@@ -114,7 +114,7 @@ class Terminal:
 
 def test_on_a_terminal_the_mount_is_the_persons_until_ctrl_c(folder, port):
     with Terminal(folder, port) as terminal:
-        terminal.wait_for("Ctrl-C")
+        terminal.wait_for("Open another terminal")
         [directory] = folder.glob("*/archive")
         assert (directory / "photos" / "1969-moon.txt").read_text() == "(imagine a photograph)\n"
         terminal.interrupt()

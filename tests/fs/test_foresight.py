@@ -146,6 +146,20 @@ async def test_what_was_looked_at_only_is_not_read(mount, names, memory, autojum
     assert memory.counts["head"] == FILES + 1  # the directory's marker
 
 
+async def test_a_walk_asks_ahead_across_directories(mount, bucket, memory, far, autojump_clock):
+    for number in range(FILES):
+        await bucket.put(f"tree/{number // 10:02}/{number:03}", b"x")
+
+    async def walk():
+        for directory in await mount.list("tree"):
+            for name in await mount.list(f"tree/{directory}"):
+                await mount.stat(f"tree/{directory}/{name}")
+
+    # One after the other in each of the 20 directories they would take four round trips and more in each.
+    assert await round_trips(walk) < 25
+    assert memory.counts["head"] <= FILES + 2
+
+
 async def test_large_and_empty_files_are_not_fetched_ahead(mount, bucket, memory, autojump_clock):
     sizes = {f"{number:02}": [10, 0, MIB + 1][number % 3] for number in range(30)}
     for name, size in sizes.items():

@@ -112,6 +112,17 @@ async def test_the_second_name_of_a_directory_brings_all(mount, bucket, memory, 
     assert memory.counts == {"head": 1, "list_page": 2}
 
 
+async def test_who_always_asks_asks_for_one_name(listing_only, bucket, memory):
+    await fill(bucket, directories=1, files=20)
+    await listing_only.list("tree/d00")
+    inode = await listing_only.find("tree/d00/f000")
+    memory.counts.clear()
+    for _ in range(5):
+        listing_only.names._core.tree.doubt(inode)
+        await listing_only.names._core.tree.revalidate(inode)
+    assert memory.counts == {"head": 5, "list_page": 5}
+
+
 async def test_names_are_not_asked_for_one_by_one_once_the_listing_is_old(
     listing_only, bucket, memory, autojump_clock
 ):
