@@ -425,6 +425,24 @@ async def test_a_removed_name_stays_away_however_long_s3_is_not_told(mount, faul
     assert await failing(mount.find, "d/f") is Reason.NOT_FOUND
 
 
+async def test_a_walk_through_whole_subtrees_does_not_show_it_either(mount, faults, bucket, autojump_clock):
+    folders = [f"w/d{number:02}" for number in range(12)]
+    for folder in folders:
+        for name in ("f0", "f1", "f2"):
+            await bucket.put(f"{folder}/{name}")
+    for folder in folders:
+        await mount.find(f"{folder}/f1")
+    faults.plan(Fault(verb="delete_many", times=None, reason=Reason.UNREACHABLE))
+    for folder in folders:
+        await mount.unlink(f"{folder}/f1")
+    for _ in range(2):
+        await trio.sleep(30)
+        await mount.list("w")
+        for folder in folders:
+            assert sorted(await mount.list(folder)) == ["f0", "f2"]
+            assert not await mount.exists(f"{folder}/f1")
+
+
 async def test_a_name_that_is_made_again_is_the_new_file(mount, bucket, autojump_clock):
     await bucket.put("f", b"old", metadata={"owner": "old"})
     await mount.find("f")
