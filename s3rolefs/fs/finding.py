@@ -27,13 +27,14 @@ log = logging.getLogger(__name__)
 class Found:
     """Say what S3 has for a component: a directory, with its marker if there is one, and an object.
 
-    `no_object`: there is certainly none.
+    `no_object`: there is certainly none. `began_at_seconds`: when S3 was asked (None: for this answer).
     """
 
     directory: bool = False
     marker: ObjectInfo | None = None
     listed: ObjectInfo | None = None
     no_object: bool = False
+    began_at_seconds: float | None = None
 
 
 class Finder:
@@ -65,12 +66,18 @@ class Finder:
             if not self._particulars.is_marker_known(below):
                 await self._surveys.swept(below)
             marker = await self._particulars.marker(below)
-            return Found(directory=True, marker=marker, no_object=listed is None)
+            return Found(
+                directory=True,
+                marker=marker,
+                no_object=listed is None,
+                began_at_seconds=listing.began_at_seconds,
+            )
         if listed is None:
             return Found(no_object=True)
         whole = self._foresight.looked_up(prefix, listing, listed)
         try:
-            return Found(listed=await self._particulars.full(listed, whole=whole))
+            found = await self._particulars.full(listed, whole=whole)
+            return Found(listed=found, began_at_seconds=listing.began_at_seconds)
         except FileSystemError as error:
             if error.reason is not Reason.NOT_FOUND:
                 raise

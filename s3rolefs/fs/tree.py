@@ -107,6 +107,8 @@ class Tree:
                 or (not (found.directory or found.listed) and await self._tree_lock.moved(parent))
             ):
                 continue  # the answer is older than what this mount did meanwhile
+            if found.began_at_seconds is not None:
+                began_at_seconds = found.began_at_seconds
             inode = None
             if form is Form.NAME:
                 inode = self._take(parent, directory, found.directory, found.marker, began_at_seconds)

@@ -557,3 +557,17 @@ async def test_a_key_of_a_thousand_directories(mount, bucket):
     for inode in reversed(way[1:]):
         mount.names.forget(inode.number, inode.lookups)
     assert mount.names._core.table.below(mount.names._core.table.root) == []
+
+
+async def test_what_a_listing_said_is_as_old_as_the_listing(mount, bucket, autojump_clock):
+    await bucket.put("f", b"old")
+    await trio.sleep(5)
+    inode = await mount.find("f")
+    mount.names.forget(inode.number, inode.lookups)
+    handle = mount.descriptors.opendir(1)
+    assert await mount.descriptors.entry(handle, 0)  # by names alone, as readdir without attributes
+    await bucket.put("f", b"newer")
+    await trio.sleep(9.5)
+    assert (await mount.find("f")).size_bytes == 3  # the listing says so, which is still fresh
+    await trio.sleep(1)
+    assert (await mount.find("f")).size_bytes == 5
