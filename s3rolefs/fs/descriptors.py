@@ -250,7 +250,7 @@ class Descriptors:
                 entry.step,
                 info,
                 beside=entry.beside,
-                checked_at_seconds=view.began_at_seconds,
+                checked_at_seconds=entry.told_at_seconds,
             )
         return self._core.table.number_for(view.directory, entry.step)
 

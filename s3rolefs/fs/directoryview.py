@@ -28,12 +28,14 @@ log = logging.getLogger(__name__)
 class DirectoryEntry:
     """Name one child: `listed` is its object, None for a directory or a file not yet in S3.
 
-    `beside`: an object where a directory has the plain name.
+    `beside`: an object where a directory has the plain name. `told_at_seconds` (boot clock): it is as old as
+    that.
     """
 
     step: Step
     listed: ObjectInfo | None
     beside: bool = False
+    told_at_seconds: float
 
     @property
     def is_directory(self) -> bool:
@@ -57,7 +59,8 @@ class DirectoryView:
     def __init__(self, directories: Directories, directory: Inode) -> None:
         self._directories = directories
         self.directory = directory
-        self.began_at_seconds = directories.metadata.now_seconds()
+        # When the page that comes now was asked for, and the one before, which may have held an entry back.
+        self._asked_at_seconds = self._told_at_seconds = directories.metadata.now_seconds()
         # The directory in S3, and the beginning of the components that are shown here.
         self._prefix, self._start = directories.table.place(directory, CONTENT)
         self._parts = directories.table.parts(directory)
@@ -65,7 +68,7 @@ class DirectoryView:
         self._held_back: list[ObjectInfo] = []
         self._after: str | None = None
         self._token: str | None = None
-        self._coming = Listing(began_at_seconds=self.began_at_seconds)
+        self._coming = Listing(began_at_seconds=self._asked_at_seconds)
         self._changes = directories.metadata.follow(self._prefix)
         self._pages = 0
         self._complete = False
@@ -116,13 +119,15 @@ class DirectoryView:
                 return
             if not self._pages:
                 # S3 answers with everything that was changed up to now.
-                self.began_at_seconds = self._directories.metadata.now_seconds()
-                self._coming = Listing(began_at_seconds=self.began_at_seconds)
+                self._asked_at_seconds = self._directories.metadata.now_seconds()
+                self._coming = Listing(began_at_seconds=self._asked_at_seconds)
                 self._changes = self._directories.metadata.follow(self._prefix)
             if not self._pages and not self._parts:
                 self._take_beginning(await self._directories.surveys.beginning(self._prefix))
                 self._pages = 1
                 return
+            self._told_at_seconds = self._asked_at_seconds
+            self._asked_at_seconds = self._directories.metadata.now_seconds()
             asked_after = self._directories.metadata.changes
             page = await self._directories.store.list_page(
                 self._prefix + self._start,
@@ -141,7 +146,7 @@ class DirectoryView:
                 self._end()
 
     def _take_all(self, listing: Listing) -> None:
-        self.began_at_seconds = listing.began_at_seconds
+        self._asked_at_seconds = self._told_at_seconds = listing.began_at_seconds
         self._take(listing.objects.values(), listing.prefixes)
         self._end()
 
@@ -150,7 +155,7 @@ class DirectoryView:
         if listing.is_complete:
             self._take_all(listing)
             return
-        self.began_at_seconds = listing.began_at_seconds
+        self._asked_at_seconds = self._told_at_seconds = listing.began_at_seconds
         self._coming = Listing(began_at_seconds=listing.began_at_seconds, marker=listing.marker)
         self._after = listing.until
         self._take_some(listing.objects, listing.prefixes, until=listing.until)
@@ -203,8 +208,12 @@ class DirectoryView:
         if step.kind is not Kind.OBJECT:
             self._directories_shown.add(step)
             listed, beside = None, False
-        self._entries.append(DirectoryEntry(step=step, listed=listed, beside=beside))
+        self._append(step, listed, beside=beside)
         self._local.discard(step)
+
+    def _append(self, step: Step, listed: ObjectInfo | None, *, beside: bool) -> None:
+        entry = DirectoryEntry(step=step, listed=listed, beside=beside, told_at_seconds=self._told_at_seconds)
+        self._entries.append(entry)
 
     def _end(self) -> None:
         self._complete = True
@@ -215,4 +224,4 @@ class DirectoryView:
                 step.kind is Kind.OBJECT
                 and (Step(Kind.DIRECTORY, step.text) in shown or (known is not None and known.named_object))
             )
-            self._entries.append(DirectoryEntry(step=step, listed=None, beside=beside))
+            self._append(step, None, beside=beside)

@@ -571,3 +571,24 @@ async def test_what_a_listing_said_is_as_old_as_the_listing(mount, bucket, autoj
     assert (await mount.find("f")).size_bytes == 3  # the listing says so, which is still fresh
     await trio.sleep(1)
     assert (await mount.find("f")).size_bytes == 5
+
+
+async def test_what_a_page_said_is_as_old_as_the_page_before_it(
+    memory, bucket, tmp_path, monkeypatch, autojump_clock
+):
+    monkeypatch.setattr("s3rolefs.fs.surveys.PAGE_KEYS", 3)
+    for number in range(12):
+        await bucket.put(f"{number:02}", b"x")
+    async with mounted(memory, tmp_path, metadata_from_listing=True) as mount:
+        handle = mount.descriptors.opendir(1)
+        fresh_seconds = []
+        for place in range(12):
+            found = await mount.descriptors.entry(handle, place)
+            assert found is not None
+            inode = mount.descriptors.listed(handle, found[0])
+            fresh_seconds.append(mount.names.fresh_seconds(inode))
+            await trio.sleep(1)
+        # A page is read in three seconds, and comes while the one before is: the last entry is not out of date.
+        assert min(fresh_seconds) >= 10 - 3 * 3
+        assert (await mount.find("11")).size_bytes == 1
+        assert memory.counts["head"] == 0
