@@ -588,7 +588,7 @@ async def test_what_a_page_said_is_as_old_as_the_page_before_it(
             inode = mount.descriptors.listed(handle, found[0])
             fresh_seconds.append(mount.names.fresh_seconds(inode))
             await trio.sleep(1)
-        # A page is read in three seconds, and comes while the one before is: the last entry is not out of date.
+        # A page is read in three seconds, and comes while the one before is: no entry is out of date.
         assert min(fresh_seconds) >= 10 - 3 * 3
         assert (await mount.find("11")).size_bytes == 1
         assert memory.counts["head"] == 0
