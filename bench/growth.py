@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench import curves, report
+from bench import report
 from bench.commands import Cost, cost, settle_disk
 from bench.endless import EndlessStore
 from bench.programs import Errand, Failure, mounted, programs
@@ -176,6 +176,9 @@ def main(names: str, latencies: str, most: int, minutes: float, results: Path, d
                     _remember(results, point)
     if document is not None:
         points = recall(results)
+        # Only who draws has matplotlib: tests go without.
+        from bench import curves
+
         picture = curves.draw(STUDIES, points, document.parent / "performance" / "growth.svg")
         report.write(document, section(points, picture.relative_to(document.parent)), "growth")
 

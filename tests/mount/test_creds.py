@@ -47,7 +47,8 @@ def test_boto3_uses_the_role_of_a_mount_while_it_is_renewed(
     role_place, make_role, bucket, configure, radosgw
 ):
     role_arn = make_role(everything_in(bucket))
-    with role_place.mounted(f"s3://{bucket}", role_arn=role_arn, duration_seconds=8) as mount:
+    options = {"role_arn": role_arn, "duration_seconds": 8, "metadata_ttl": "0"}
+    with role_place.mounted(f"s3://{bucket}", **options) as mount:
         configure(f"{PROGRAM} creds --process {mount.path}")
         session = boto3.Session(profile_name="test", region_name=REGION)
         s3 = session.client(

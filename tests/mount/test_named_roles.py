@@ -112,7 +112,7 @@ def test_the_longest_prefix_says_which_role_a_mount_has(
     folder.mkdir()
     second = Place(folder, radosgw)
     with (
-        role_place.mounted(f"s3://{bucket}", **NAMELESS) as whole,
+        role_place.mounted(f"s3://{bucket}", **NAMELESS, metadata_ttl="0") as whole,
         second.mounted(f"s3://{bucket}/team/", **NAMELESS) as team,
     ):
         (team.path / "file").write_text("x")
