@@ -30,8 +30,6 @@ BlockName = tuple[object, int]
 
 # A block takes 750 bytes beside its own (measured): a tiny one counts for what it costs.
 _LEAST_BYTES = 1024
-# Enough for a disk; more would only be memory that is touched for the first time, and cold in the processor.
-_DISK_REQUEST_BLOCKS = 8
 _SPARE_SHARE = 8
 
 
@@ -104,12 +102,15 @@ class BlockCache:
         """Tell whether bytes that nobody waits for may still be asked for."""
         return self._wanted_bytes + size_bytes <= self.capacity_bytes // 2
 
-    def room_blocks(self, version: ObjectVersion, reader: object) -> int:
+    def is_on_disk(self, version: ObjectVersion) -> bool:
+        """Tell whether the blocks of a version were last found on disk."""
+        return self._sources.is_on_disk(version)
+
+    def room_blocks(self, reader: object) -> int:
         """Return how many blocks a reader may ask for in advance now: its share of three quarters."""
         self._readers.add(reader)
         budget = self.capacity_bytes * 3 // 4
-        room = min(budget // len(self._readers), budget - self._wanted_bytes) // BLOCK_BYTES
-        return min(room, _DISK_REQUEST_BLOCKS) if self._sources.is_on_disk(version) else room
+        return min(budget // len(self._readers), budget - self._wanted_bytes) // BLOCK_BYTES
 
     def leave_room(self, reader: object) -> None:
         """Take note that a reader asks for nothing in advance any more."""

@@ -124,7 +124,10 @@ class DiskTier:
             return self._is_prepared
 
     def _read_files(self, version: ObjectVersion, first: int, into: Buffers) -> list[bool]:
-        return [self._files.read(self._files.path(version, first + at), into[at]) for at in range(len(into))]
+        paths = [self._files.path(version, first + at) for at in range(len(into))]
+        for path in paths[1:]:
+            self._files.expect(path)
+        return [self._files.read(path, into[at]) for at, path in enumerate(paths)]
 
     async def _may_read(self, version: ObjectVersion) -> bool:
         name = version.key, version.etag

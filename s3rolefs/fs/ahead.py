@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _FIRST_BLOCKS = 2
 _LARGEST_BLOCKS = 128
+# A disk is asked in steps, one ahead of the reader, and brings each as a whole; more would only be memory
+# that is touched for the first time, and cold in the processor.
+_DISK_BLOCKS = 8
 # From its end to its beginning: what is needed first comes last, so the requests are small.
 _LARGEST_BACKWARD_BLOCKS = 8
 
@@ -49,8 +52,9 @@ class Ahead:
         ahead = self._asked - place
         unread = ahead - self._coming_bytes() // BLOCK_BYTES
         streams = self._blocks.line.streams
-        if unread <= self._next_blocks * streams // 4:
-            room = min(self._blocks.room_blocks(version, self), 2 * _LARGEST_BLOCKS)
+        is_on_disk = self._blocks.is_on_disk(version)
+        if ahead <= _DISK_BLOCKS if is_on_disk else unread <= self._next_blocks * streams // 4:
+            room = min(self._blocks.room_blocks(self), 2 * _LARGEST_BLOCKS)
             self._ask(version, room - ahead, keeps_pace=streams == 1)
         if self._asked == version.block_count():
             self._blocks.leave_room(self)
@@ -58,7 +62,7 @@ class Ahead:
     def gather(self, version: ObjectVersion) -> None:
         """Ask for all that is not there, as fast as the line brings it."""
         self._forget_what_is_over()
-        self._ask(version, self._blocks.room_blocks(version, self), keeps_pace=False)
+        self._ask(version, self._blocks.room_blocks(self), keeps_pace=False)
 
     def backward(self, version: ObjectVersion, place: int, end: int) -> None:
         """Ask for what comes before block `place`, where somebody reads from the end to the beginning."""
@@ -77,6 +81,8 @@ class Ahead:
         streams = line.streams
         share = min(_LARGEST_BLOCKS, room * streams // (streams + 1)) // streams
         largest = max(1, min(share, line.longest_answer_bytes // BLOCK_BYTES))
+        if self._blocks.is_on_disk(version):
+            largest = min(largest, _DISK_BLOCKS)
         while (left := version.block_count() - self._asked) > 0 and room > 0:
             if len(self._fetches) >= streams and self._coming_bytes() > line.round_trip_bytes:
                 break
