@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from bench.pictures import save
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -51,7 +53,4 @@ def draw(studies: Sequence[Study], points: Sequence[Point], path: Path) -> Path:
         for plot in (upper, lower):
             plot.set_xscale("log")
             plot.grid(linewidth=0.3)
-    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
-    # matplotlib ends lines with blanks.
-    path.write_text("\n".join(line.rstrip() for line in path.read_text().splitlines()) + "\n")
-    return path
+    return save(figure, path)

@@ -48,6 +48,11 @@ def _draw(rows: Sequence[Row], measure: str, path: Path) -> Path:
         axis.set_title(f"{_TITLES[measure]}, ratio to the best peer, {latency} ms   ( | goal)", fontsize=8)
         axis.grid(axis="y", linewidth=0.3)
         axis.set_yticks(range(len(names)), names)
+    return save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as SVG, the same for the same figure."""
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
     # matplotlib ends lines with blanks.
     path.write_text("\n".join(line.rstrip() for line in path.read_text().splitlines()) + "\n")

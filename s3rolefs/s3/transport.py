@@ -264,7 +264,6 @@ class Connection:
         # An answer that was not read to its end, or came before the whole body went out, leaves
         # a connection that cannot be used again.
         if not (response.isclosed() and sent) or response.will_close:
-            response.close()
             self.close()
         return Answer(
             status=status, headers=headers, body=body, filled_bytes=attempt.filled_bytes, repeated=repeated
