@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import select
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyfuse3
 import trio
+
+if TYPE_CHECKING:
+    from s3rolefs.fuse.handshake import Handshake
 
 # What two threads of one machine need to hand each other something; a longer wait is better slept through.
 POLL_SECONDS = 25e-6
@@ -47,7 +50,8 @@ class Turn:
 class Lowlevel:
     """Stand for `trio.lowlevel`, and poll a descriptor before waiting for it as that does."""
 
-    def __init__(self) -> None:
+    def __init__(self, handshake: Handshake | None = None) -> None:
+        self._handshake = handshake
         self._poll = select.poll()
         self._polled = -1
         self._in_a_row = 0
@@ -58,6 +62,8 @@ class Lowlevel:
 
     async def wait_readable(self, descriptor: int) -> None:
         """Return when there is something to read; other tasks run meanwhile, or after some requests."""
+        if self._handshake is not None and self._handshake.finish():
+            self._handshake = None
         if descriptor != self._polled:
             self._poll = select.poll()
             self._poll.register(descriptor, select.POLLIN)
@@ -81,13 +87,13 @@ class Trio:
 
     Lock = Turn
 
-    def __init__(self) -> None:
-        self.lowlevel = Lowlevel()
+    def __init__(self, handshake: Handshake) -> None:
+        self.lowlevel = Lowlevel(handshake)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio, name)
 
 
-def wait_with_patience() -> None:
-    """Let pyfuse3 wait in this way."""
-    pyfuse3.trio = Trio()  # type: ignore[attr-defined]
+def wait_with_patience(handshake: Handshake) -> None:
+    """Let pyfuse3 wait in this way, after the handshake."""
+    pyfuse3.trio = Trio(handshake)  # type: ignore[attr-defined]

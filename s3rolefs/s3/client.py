@@ -11,6 +11,7 @@ import trio
 from s3rolefs.errors import Reason, StoreError
 from s3rolefs.model import DeleteFailure, FirstPage, Key, ListPage, ObjectInfo, Stored, UploadedPart
 from s3rolefs.s3 import outcomes, requests, wire
+from s3rolefs.s3.connections import ConnectionPool
 from s3rolefs.s3.copies import Copier
 from s3rolefs.s3.deletion import Deleter
 from s3rolefs.s3.endpoints import EndpointFinder
@@ -18,7 +19,6 @@ from s3rolefs.s3.exchange import Exchange
 from s3rolefs.s3.headers import content_range, object_info, parse_http_date, stored, unquote_etag
 from s3rolefs.s3.store import bytes_in
 from s3rolefs.s3.tls import tls_maker
-from s3rolefs.s3.workers import WorkerPool
 from s3rolefs.s3.writes import Write, Writer, as_stored
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class S3Client:
         self.counts: Counter[str] = Counter()
         self._prefix = store.prefix
         self._clock = clock
-        self._pool = WorkerPool(limit=store.connections, tls=tls, environ=environ)
+        self._pool = ConnectionPool(limit=store.connections, tls=tls, environ=environ)
         self._exchange = Exchange(
             store, sessions=broker, clock=clock, finder=finder, transport=self._pool, counts=self.counts
         )

@@ -28,44 +28,51 @@ ADDRESS_SECONDS = 2.0
 
 def dial_blocking(
     attempt: Attempt, *, proxy: Proxy | None, tls: Callable[[], ssl.SSLContext]
-) -> http.client.HTTPConnection:
-    """Return a connection to the attempt's origin, ready for requests.
+) -> socket.socket:
+    """Return a socket connected to the attempt's origin, ready for requests.
 
     Raise TransportFailure with one sentence, or AttemptCancelled.
     """
-    origin = attempt.origin
-    limit_seconds = min(CONNECT_SECONDS, attempt.io_timeout_seconds)
-    host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
+    host, port = (proxy.host, proxy.port) if proxy else (attempt.origin.host, attempt.origin.port)
     where = f"the proxy {host}:{port}" if proxy else f"{host}:{port}"
-    connection = http.client.HTTPConnection(host, port, timeout=limit_seconds)
+    limit_seconds = min(CONNECT_SECONDS, attempt.io_timeout_seconds)
     try:
-        if proxy is not None and origin.scheme == "https":
-            _open_tunnel(connection, origin, proxy)
-        else:
-            connection.sock = _open_socket(attempt, host, port, limit_seconds)
-        attempt.attach(connection.sock)
-        if origin.scheme == "https":
-            _start_tls(connection, attempt, tls)
+        return _connected(attempt, proxy, tls, limit_seconds)
     except socket.gaierror as error:
-        connection.close()
         message = f"the name {host} cannot be resolved ({error.strerror})"
         raise TransportFailure(FailureKind.DNS, message) from error
     except UnicodeError as error:
-        connection.close()
         raise TransportFailure(FailureKind.DNS, f"{host} cannot be the name of a server") from error
     except TimeoutError as error:
-        connection.close()
         message = f"no connection to {where} within {limit_seconds:g} s"
         raise TransportFailure(FailureKind.TIMEOUT, message) from error
     except OSError as error:
-        connection.close()
         why = os.strerror(error.errno).lower() if error.errno else str(error)
         message = f"no connection to {where}: {why}"
         raise TransportFailure(FailureKind.REFUSED, message) from error
+
+
+def _connected(
+    attempt: Attempt, proxy: Proxy | None, tls: Callable[[], ssl.SSLContext], limit_seconds: float
+) -> socket.socket:
+    origin = attempt.origin
+    if proxy is None:
+        sock = _open_socket(attempt, origin.host, origin.port, limit_seconds)
+    elif origin.scheme == "http":
+        sock = _open_socket(attempt, proxy.host, proxy.port, limit_seconds)
+    else:
+        sock = _open_tunnel(origin, proxy, limit_seconds)
+    try:
+        attempt.attach(sock)
+        if origin.scheme == "https":
+            encrypted = tls().wrap_socket(sock, server_hostname=origin.host, do_handshake_on_connect=False)
+            sock = encrypted
+            attempt.attach(encrypted)
+            _shake_hands(encrypted, attempt)
     except BaseException:
-        connection.close()
+        sock.close()
         raise
-    return connection
+    return sock
 
 
 def _open_socket(attempt: Attempt, host: str, port: int, limit_seconds: float) -> socket.socket:
@@ -93,9 +100,10 @@ def _open_socket(attempt: Attempt, host: str, port: int, limit_seconds: float) -
     raise failure
 
 
-def _open_tunnel(connection: http.client.HTTPConnection, origin: Origin, proxy: Proxy) -> None:
+def _open_tunnel(origin: Origin, proxy: Proxy, limit_seconds: float) -> socket.socket:
     where = f"{proxy.host}:{proxy.port}"
     headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+    connection = http.client.HTTPConnection(proxy.host, proxy.port, timeout=limit_seconds)
     connection.set_tunnel(origin.host, origin.port, headers)
     try:
         connection.connect()
@@ -109,17 +117,13 @@ def _open_tunnel(connection: http.client.HTTPConnection, origin: Origin, proxy: 
             raise
         traceback.clear_frames(error.__traceback__)
         raise TransportFailure(FailureKind.PROXY, f"the proxy {where} says: {error}") from error
+    return connection.sock
 
 
-def _start_tls(
-    connection: http.client.HTTPConnection, attempt: Attempt, tls: Callable[[], ssl.SSLContext]
-) -> None:
+def _shake_hands(sock: ssl.SSLSocket, attempt: Attempt) -> None:
     host = attempt.origin.host
     try:
-        wrapped = tls().wrap_socket(connection.sock, server_hostname=host, do_handshake_on_connect=False)
-        connection.sock = wrapped
-        attempt.attach(wrapped)
-        wrapped.do_handshake()
+        sock.do_handshake()
     except ssl.SSLCertVerificationError as error:
         message = f"the certificate of {host} is not trusted: {error.verify_message}"
         raise TransportFailure(FailureKind.TLS, message) from error

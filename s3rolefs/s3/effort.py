@@ -92,13 +92,20 @@ class Effort:
         return _Rest(self._into, self._first, self._start) if self._filled_bytes else self._into
 
     def announcer(self) -> BlockFilled | None:
-        """Return what a worker calls when a buffer of `rest()` is full; None: nobody listens."""
+        """Return what is called when a buffer of `rest()` is full, on the loop or in a thread; None: nobody listens."""
         if self._on_filled is None:
             return None
         on_filled = self._on_filled
         token = trio.lowlevel.current_trio_token()
         first = self._first
-        return lambda index: token.run_sync_soon(on_filled, first + index)
+
+        def announce(index: int) -> None:
+            if trio.lowlevel.in_trio_run():
+                on_filled(first + index)
+            else:
+                token.run_sync_soon(on_filled, first + index)
+
+        return announce
 
     def accepts(self, status: int, headers: Mapping[str, str]) -> bool:
         """Say whether a success holds exactly the bytes, and the version, that were asked for."""

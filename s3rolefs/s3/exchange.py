@@ -75,7 +75,7 @@ class Finder(Protocol):
 
 
 class Transport(Protocol):
-    """Name what carries attempts out: `workers.WorkerPool`, or a script in tests."""
+    """Name what carries attempts out: `connections.ConnectionPool`, or a script in tests."""
 
     async def run(self, attempt: Attempt) -> Answer:
         """Return the whole answer or raise TransportFailure."""

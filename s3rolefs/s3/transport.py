@@ -1,215 +1,158 @@
-"""Carry out one HTTP exchange on one keep-alive connection. Everything here runs in a worker thread.
+"""Keep one HTTP connection: write requests, and carry an exchange out while a worker thread waits for it.
 
-http.client reads bodies (chunks, lengths); heads are ours, both ways. What else is added: bodies
-straight into the caller's buffers, a limit on each wait instead of one on the whole, proxies,
-cancelling, and one `TransportFailure` per failure.
+What the loop does itself with a connection is in `multiplexer.py`. Bodies go straight into the caller's
+buffers; there is a limit on each wait instead of one on the whole, and one `TransportFailure` per failure.
 """
 
 from __future__ import annotations
 
-import http.client
 import os
 import select
-from typing import TYPE_CHECKING, cast
+import socket
+import ssl
+import struct
+from typing import TYPE_CHECKING
 
-from s3rolefs.model import KIB, MIB
+from s3rolefs.model import KIB
 from s3rolefs.s3.attempt import Answer, Attempt, AttemptCancelled, FailureKind, Origin, TransportFailure
-from s3rolefs.s3.bodies import fill_blocking
 from s3rolefs.s3.dialing import dial_blocking
+from s3rolefs.s3.reception import CutOffError, NotHttpError, Reception
 from s3rolefs.s3.store import FileSpan
 
 if TYPE_CHECKING:
-    import socket
-    import ssl
     from collections.abc import Callable, Iterator
 
     from s3rolefs.s3.proxies import Proxy
 
 SLICE_BYTES = 256 * KIB
-_JOINED_BYTES = 64 * KIB
-# As http.client has them.
-_LONGEST_LINE_BYTES = 65_537
-_MOST_HEADERS = 100
-_CONTINUE = 100
-_WITHOUT_BODY = (204, 304)
-LARGEST_DOCUMENT_BYTES = 64 * MIB
+# A body up to this goes out in one packet with its head.
+JOINED_BYTES = 64 * KIB
+_SCRATCH_BYTES = 64 * KIB
+# Of a longer rest, over plain TCP, the kernel is asked for a whole buffer at once.
+_LONG_BYTES = 256 * KIB
+# How long the kernel waits then (struct timeval) before we look whether the limit is reached.
+_LOOK = struct.pack("ll", 1, 0)
 
 
-class _NothingCame(Exception):
-    """Report that a connection ended before any byte of the answer."""
+class NothingCameError(Exception):
+    """Report that a connection ended before any byte of the answer; `sent`: the request had gone out whole."""
 
-    def __init__(self, cause: Exception, *, sent: bool) -> None:
+    def __init__(self, cause: OSError, *, sent: bool) -> None:
         super().__init__(str(cause))
         self.cause = cause
         self.sent = sent
 
 
-class _Response(http.client.HTTPResponse):
-    """Read the head of an answer to its end, into a dict of lower-case names; http.client does the body.
-
-    http.client parses heads as those of mails, which takes longer than all the rest of a small
-    answer, and takes one that breaks off for a whole one with fewer headers.
-    """
-
-    def __init__(self, sock: socket.socket, method: str) -> None:
-        super().__init__(sock, method=method)
-        self._asked = method
-        self.head: dict[str, str] = {}
-
-    def begin(self) -> None:
-        """Read status and headers; raise IncompleteRead when they break off."""
-        version, status = "", _CONTINUE
-        while status == _CONTINUE:
-            version, status = self._read_status_line()
-            self.head = self._read_head()
-        # What http.client needs of it to read a body (its `begin`, but for the parsing).
-        self.code = self.status = status
-        self.version = 10 if version == "HTTP/1.0" else 11
-        self.headers = self.msg = cast("http.client.HTTPMessage", self.head)
-        self.chunked = self.head.get("transfer-encoding", "").lower() == "chunked"
-        self.chunk_left = None
-        length = self.head.get("content-length", "")
-        self.length = int(length) if length.isdecimal() and not self.chunked else None
-        if self._asked == "HEAD" or status in _WITHOUT_BODY:
-            self.length = 0
-        connection = self.head.get("connection", "").lower()
-        stays = "keep-alive" in connection if self.version == 10 else "close" not in connection
-        # Without a length the end of the connection is the end of the body.
-        self.will_close = not stays or (not self.chunked and self.length is None)
-        if self.length == 0:
-            self.close()
-
-    def _read_status_line(self) -> tuple[str, int]:
-        line = self.fp.readline(_LONGEST_LINE_BYTES)
-        if not line:
-            raise http.client.RemoteDisconnected("the connection ended instead of an answer")
-        if not line.endswith(b"\n"):
-            raise http.client.IncompleteRead(line)
-        version, status, *_ = (*line.decode("latin-1").split(None, 2), "", "")
-        if not (version.startswith("HTTP/1.") and status.isdecimal() and len(status) == 3):
-            raise http.client.BadStatusLine(line.decode("latin-1"))
-        return version, int(status)
-
-    def _read_head(self) -> dict[str, str]:
-        head: dict[str, str] = {}
-        name = ""
-        for _ in range(_MOST_HEADERS):
-            line = self.fp.readline(_LONGEST_LINE_BYTES)
-            if not line.endswith(b"\n"):
-                if len(line) < _LONGEST_LINE_BYTES:
-                    raise http.client.IncompleteRead(line)
-                raise http.client.LineTooLong("header line")
-            text = line.decode("latin-1").rstrip("\r\n")
-            if not text:
-                return head
-            if text[0] in " \t":  # goes on with the line before (RFC 9112, 5.2)
-                head[name] = f"{head.get(name, '')} {text.strip()}"
-                continue
-            name, _, value = text.partition(":")
-            name, value = name.lower(), value.strip()
-            head[name] = f"{head[name]}, {value}" if name in head else value
-        raise http.client.HTTPException("the head of the answer does not end")
-
-
 class Connection:
-    """Keep one connection to one origin, directly or through a proxy."""
+    """Keep one connection to one origin, directly or through a proxy; one exchange at a time."""
 
     def __init__(self, origin: Origin, *, proxy: Proxy | None, tls: Callable[[], ssl.SSLContext]) -> None:
         self.origin = origin
+        self.sock: socket.socket | None = None
         self._proxy = proxy
         self._proxied_plain = proxy is not None and origin.scheme == "http"
         self._tls = tls
-        self._http: http.client.HTTPConnection | None = None
+        self._poll = select.poll()
 
     def close(self) -> None:
         """Close the connection, if there is one."""
-        if self._http is not None:
-            self._http.close()
-            self._http = None
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
 
-    def perform(self, attempt: Attempt) -> Answer:
+    def is_usable(self) -> bool:
+        """Say whether a request may be sent; a connection that the server has given up is closed."""
+        # A byte, or the end, before we asked anything: the server has given this connection up.
+        if self.sock is not None and self._poll.poll(0):
+            self.close()
+        return self.sock is not None
+
+    def head(self, attempt: Attempt) -> bytes:
+        """Return the request line and the headers, signed now."""
+        target = attempt.target
+        headers = attempt.make_headers()
+        if self._proxied_plain:
+            target = f"http://{self.origin.authority}{target}"
+            if self._proxy is not None and self._proxy.authorization:
+                headers = {**headers, "proxy-authorization": self._proxy.authorization}
+        lines = [f"{attempt.method} {target} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        text = "\r\n".join(lines)
+        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+            raise ValueError("a header with a line break cannot be sent")
+        return text.encode("latin-1") + b"\r\n\r\n"
+
+    def perform_blocking(self, attempt: Attempt, *, repeated: bool) -> Answer:
         """Send the request and read the answer; raise TransportFailure or AttemptCancelled.
 
         A kept connection that the server has closed meanwhile is replaced and the request repeated
-        at once, as long as nothing of an answer came.
+        at once, as long as nothing of an answer came. `repeated`: that happened before.
         """
-        repeated = False
-        reused = self._still_open()
         try:
-            if reused:
+            if self.is_usable():
                 try:
-                    return self._talk(attempt, repeated=False)
-                except _NothingCame as nothing:
+                    return self._talk(attempt, repeated=repeated)
+                except NothingCameError as nothing:
                     if isinstance(nothing.cause, TimeoutError):
                         raise
-                    repeated = nothing.sent
+                    repeated = repeated or nothing.sent
                     self.close()
             attempt.attach(None)
-            self._http = dial_blocking(attempt, proxy=self._proxy, tls=self._tls)
+            self.sock = dial_blocking(attempt, proxy=self._proxy, tls=self._tls)
+            self._poll = select.poll()
+            self._poll.register(self.sock, select.POLLIN)
             return self._talk(attempt, repeated=repeated)
-        except _NothingCame as nothing:
+        except NothingCameError as nothing:
             self.close()
-            raise self._explain(attempt, nothing.cause, sent=nothing.sent or repeated) from nothing
+            raise self.explain(attempt, nothing.cause, sent=nothing.sent or repeated) from nothing
         except BaseException:
             self.close()
             raise
         finally:
             attempt.detach()
 
-    def _still_open(self) -> bool:
-        if self._http is None or self._http.sock is None:
-            self.close()
-            return False
-        # A byte, or the end, before we asked anything: the server has given this connection up.
-        poll = select.poll()
-        poll.register(self._http.sock, select.POLLIN)
-        if poll.poll(0):
-            self.close()
-            return False
-        return True
+    def explain(self, attempt: Attempt, error: Exception, *, sent: bool) -> TransportFailure:
+        """Return what an error of the socket or of the answer means; raise AttemptCancelled if it was us."""
+        if attempt.cancelled:
+            raise AttemptCancelled from error
+        where = self.origin.authority
+        if isinstance(error, NotHttpError):
+            return TransportFailure(FailureKind.BROKEN, f"{where} does not answer in HTTP", sent=sent)
+        if isinstance(error, TimeoutError):
+            waited = attempt.answer_timeout_seconds if sent else attempt.io_timeout_seconds
+            return TransportFailure(
+                FailureKind.TIMEOUT, f"{where} did not answer or read for {waited:g} s", sent=sent
+            )
+        return TransportFailure(FailureKind.BROKEN, f"{where} broke the connection off", sent=sent)
 
     def _talk(self, attempt: Attempt, *, repeated: bool) -> Answer:
-        connection = self._http
-        assert connection is not None
-        attempt.attach(connection.sock)
-        sent = False
+        sock = self.sock
+        assert sock is not None
+        attempt.attach(sock)
+        reception = Reception(attempt)
+        failure = self._send(sock, attempt)
+        sent = failure is None
+        # Even after a broken body the server's reason may be there to read.
+        wait = attempt.answer_timeout_seconds if sent else min(1.0, attempt.io_timeout_seconds)
         try:
-            failure = self._send(connection.sock, attempt)
-            sent = failure is None
-            # Even after a broken body the server's reason may be there to read.
-            wait = attempt.answer_timeout_seconds if sent else min(1.0, attempt.io_timeout_seconds)
-            connection.sock.settimeout(wait)
-            response = _Response(connection.sock, attempt.method)
-            try:
-                response.begin()
-            except OSError as error:
-                response.close()
-                raise (failure or error) from error
-            except BaseException:
-                response.close()
-                raise
-        except (OSError, http.client.RemoteDisconnected) as error:
-            # RemoteDisconnected is an OSError as well: the connection ended instead of a status line.
-            raise _NothingCame(error, sent=sent) from error
-        except http.client.IncompleteRead as error:
-            raise self._explain(attempt, error, sent=sent) from error
-        except http.client.HTTPException as error:
-            message = f"{self.origin.authority} does not answer in HTTP"
-            raise TransportFailure(FailureKind.BROKEN, message, sent=sent) from error
-        try:
-            return self._read_answer(connection, response, attempt, repeated=repeated, sent=sent)
-        except (OSError, http.client.HTTPException) as error:
-            raise self._explain(attempt, error, sent=sent) from error
-        finally:
-            # It keeps the socket open as long as it is.
-            response.close()
+            _Receiver(sock, attempt, reception, wait).receive_blocking()
+        except OSError as error:
+            if not reception.began:
+                raise NothingCameError(failure or error, sent=sent) from error
+            raise self.explain(attempt, error, sent=sent) from error
+        except (NotHttpError, CutOffError) as error:
+            raise self.explain(attempt, error, sent=sent) from error
+        # An answer that came before the whole body went out leaves a connection that cannot be used again.
+        if not (sent and reception.is_reusable):
+            self.close()
+        return reception.answer(repeated=repeated)
 
     def _send(self, sock: socket.socket, attempt: Attempt) -> OSError | None:
-        """Send head and body, a small body in one packet with the head; return why the body broke off."""
-        head = self._head(attempt)
+        """Send head and body; return why the body broke off."""
+        head = self.head(attempt)
         sock.settimeout(attempt.io_timeout_seconds)
         body = attempt.body
-        if not isinstance(body, FileSpan) and len(body) <= _JOINED_BYTES:
+        if not isinstance(body, FileSpan) and len(body) <= JOINED_BYTES:
             head, body, joined_bytes = head + body, b"", len(body)
         else:
             joined_bytes = 0
@@ -226,59 +169,61 @@ class Connection:
             return error
         return None
 
-    def _head(self, attempt: Attempt) -> bytes:
-        target = attempt.target
-        headers = attempt.make_headers()
-        if self._proxied_plain:
-            target = f"http://{self.origin.authority}{target}"
-            if self._proxy is not None and self._proxy.authorization:
-                headers = {**headers, "proxy-authorization": self._proxy.authorization}
-        lines = [f"{attempt.method} {target} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        text = "\r\n".join(lines)
-        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
-            raise ValueError("a header with a line break cannot be sent")
-        return text.encode("latin-1") + b"\r\n\r\n"
 
-    def _read_answer(
-        self,
-        connection: http.client.HTTPConnection,
-        response: _Response,
-        attempt: Attempt,
-        *,
-        repeated: bool,
-        sent: bool,
-    ) -> Answer:
-        headers = attempt.answer_headers = response.head
-        status = response.status
-        connection.sock.settimeout(attempt.io_timeout_seconds)
-        body = b""
-        if attempt.into and 200 <= status < 300:
-            is_enough = response.length is None or response.length >= attempt.into_bytes
-            if attempt.accepts(status, headers) and is_enough:
-                fill_blocking(response, connection.sock, attempt)
-        else:
-            # With a length, read() without limit is the one that notices a cut.
-            known = response.length is not None and response.length <= LARGEST_DOCUMENT_BYTES
-            body = response.read() if known else response.read(LARGEST_DOCUMENT_BYTES)
-        # An answer that was not read to its end, or came before the whole body went out, leaves
-        # a connection that cannot be used again.
-        if not (response.isclosed() and sent) or response.will_close:
-            self.close()
-        return Answer(
-            status=status, headers=headers, body=body, filled_bytes=attempt.filled_bytes, repeated=repeated
-        )
+class _Receiver:
+    """Receive one answer in a thread that waits for it: `wait_seconds` for its start."""
 
-    def _explain(self, attempt: Attempt, error: Exception, *, sent: bool) -> TransportFailure:
-        if attempt.cancelled:
-            raise AttemptCancelled from error
-        where = self.origin.authority
-        if isinstance(error, TimeoutError):
-            waited = attempt.answer_timeout_seconds if sent else attempt.io_timeout_seconds
-            return TransportFailure(
-                FailureKind.TIMEOUT, f"{where} did not answer or read for {waited:g} s", sent=sent
-            )
-        return TransportFailure(FailureKind.BROKEN, f"{where} broke the connection off", sent=sent)
+    def __init__(
+        self, sock: socket.socket, attempt: Attempt, reception: Reception, wait_seconds: float
+    ) -> None:
+        self._sock = sock
+        self._attempt = attempt
+        self._reception = reception
+        self._kernel_waits = False
+        sock.settimeout(wait_seconds)
+
+    def receive_blocking(self) -> None:
+        """Return when the answer is whole; OSError, NotHttpError, CutOffError, or AttemptCancelled."""
+        reception, sock = self._reception, self._sock
+        scratch = memoryview(bytearray(_SCRATCH_BYTES))
+        while not reception.is_whole:
+            room = reception.room()
+            if room is None:
+                count = sock.recv_into(scratch)
+            elif len(room) >= _LONG_BYTES and not isinstance(sock, ssl.SSLSocket):
+                count = self._receive_long(room)
+            else:
+                self._wait_ourselves()
+                count = sock.recv_into(room)
+            if count == 0:
+                if not reception.began:
+                    raise ConnectionResetError("the connection ended instead of an answer")
+                reception.end()
+            elif room is None:
+                if not reception.began:
+                    sock.settimeout(self._attempt.io_timeout_seconds)
+                reception.feed(scratch[:count])
+            else:
+                reception.received(count)
+        self._wait_ourselves()
+
+    def _receive_long(self, into: memoryview) -> int:
+        """Fill a buffer, or less at the end of the connection and where the line is slow."""
+        if not self._kernel_waits:
+            self._kernel_waits = True
+            self._sock.settimeout(None)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _LOOK)
+        while True:
+            try:
+                return self._sock.recv_into(into, 0, socket.MSG_WAITALL)
+            except BlockingIOError:
+                if self._attempt.idle_seconds() >= self._attempt.io_timeout_seconds:
+                    raise TimeoutError from None
+
+    def _wait_ourselves(self) -> None:
+        if self._kernel_waits:
+            self._kernel_waits = False
+            self._sock.settimeout(self._attempt.io_timeout_seconds)
 
 
 def body_pieces(body: bytes | memoryview | FileSpan) -> Iterator[bytes | memoryview]:

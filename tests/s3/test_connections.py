@@ -16,7 +16,7 @@ from s3rolefs.model import MIB
 from s3rolefs.s3.attempt import Answer, Attempt, FailureKind, Origin, TransportFailure
 from s3rolefs.s3.store import FileSpan
 from s3rolefs.s3.tls import tls_maker
-from s3rolefs.s3.workers import WorkerPool
+from s3rolefs.s3.connections import ConnectionPool
 from tests.bed.patience import wait_until
 from tests.s3.scripted import ScriptedServer, answer, hang_up, head, raw, slam, stall
 
@@ -25,7 +25,7 @@ AUTHORITY = trustme.CA()
 
 @asynccontextmanager
 async def pool_of(limit=4, *, environ=None, tls=None):
-    pool = WorkerPool(limit=limit, tls=tls or ssl.create_default_context, environ=environ or {})
+    pool = ConnectionPool(limit=limit, tls=tls or ssl.create_default_context, environ=environ or {})
     try:
         yield pool
     finally:
@@ -293,7 +293,7 @@ async def test_a_request_cancelled_in_the_queue_is_never_sent():
 
 async def test_closing_ends_what_is_under_way():
     with ScriptedServer(stall) as server:
-        pool = WorkerPool(limit=2, tls=ssl.create_default_context, environ={})
+        pool = ConnectionPool(limit=2, tls=ssl.create_default_context, environ={})
         with trio.fail_after(2):
             async with trio.open_nursery() as nursery:
 
