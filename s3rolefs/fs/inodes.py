@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from s3rolefs.model import ObjectInfo
 
 ROOT_NUMBER = InodeNumber(1)
+# Numbers of inodes have 63 bits; with this one they stand for none (passing.py).
+PASSING_MARK = 1 << 63
 
 
 class InodeTable:
@@ -36,7 +38,8 @@ class InodeTable:
         """Return a known inode; STALE when the number means nothing (any more)."""
         inode = self._by_number.get(number)
         if inode is None:
-            raise FileSystemError(Reason.STALE, f"inode {number} is not known")
+            reason = Reason.PASSING if number & PASSING_MARK else Reason.STALE
+            raise FileSystemError(reason, f"inode {number} is not known")
         return inode
 
     def find(self, number: InodeNumber) -> Inode | None:

@@ -42,6 +42,7 @@ _QUIET = frozenset(
         Reason.INVALID,
         Reason.READ_ONLY,
         Reason.NO_ATTRIBUTE,
+        Reason.PASSING,
     )
 )
 

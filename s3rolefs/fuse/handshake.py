@@ -1,9 +1,9 @@
 """Put into libfuse's answer to the kernel's first request (FUSE_INIT) what libfuse or pyfuse3 leave out.
 
-libfuse 3.14 (Debian 12) wants FUSE_PARALLEL_DIROPS by default and forgets to say so: the kernel then lets one program at
-a time look up a name in a directory, so that eight that read small files far away are as slow as one. And pyfuse3 has
-no option for the number of background requests. For the length of that one request a pair of sockets
-stands in the place of /dev/fuse. The layouts are those of linux/fuse.h.
+libfuse 3.14 (Debian 12) wants FUSE_PARALLEL_DIROPS by default and forgets to say so: the kernel then lets one
+program at a time look up a name in a directory, so that eight that read small files far away are as slow as
+one. And pyfuse3 has no option for the number of background requests. For the length of that one request a
+pair of sockets stands in the place of /dev/fuse. The layouts are those of linux/fuse.h.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _CONGESTION = MAX_BACKGROUND * 3 // 4
 
 # fuse_in_header up to its opcode, of 40 bytes; then of fuse_init_in: major, minor, max_readahead, flags.
 _REQUEST = struct.Struct("=II32x4I")
-# fuse_out_header: length, error, unique; then of fuse_init_out: major, minor, max_readahead, flags, max_background,
-# congestion_threshold.
+# fuse_out_header: length, error, unique; then of fuse_init_out: major, minor, max_readahead, flags,
+# max_background, congestion_threshold.
 _REPLY = struct.Struct("=IiQ4IHH")
 # The kernel gives no request to whoever has room for less than its largest.
 _ROOM_BYTES = (1 << 20) + 4096
@@ -66,7 +66,8 @@ def improved(request: bytes, reply: bytes) -> bytes:
 class Handshake:
     """Stand between the kernel and libfuse until FUSE_INIT is answered.
 
-    `forward` before libfuse reads for the first time; `finish` before each further wait, until it says that it is over.
+    `forward` before libfuse reads for the first time; `finish` before each further wait, until it says that
+    it is over.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -89,7 +90,7 @@ class Handshake:
         self._ours.send(self._request)
 
     def finish(self) -> bool:
-        """Pass libfuse's answer on, if it has answered; return whether it speaks with the kernel itself now."""
+        """Pass libfuse's answer on, once there is one; return whether nothing stands between any more."""
         if self._ours is None:
             return True
         poll = select.poll()

@@ -7,6 +7,7 @@ stay on the loop. Everything here runs on the loop, `_carry_out_blocking` except
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 import outcome
@@ -122,9 +123,7 @@ class ConnectionPool:
                 continue
             if self._multiplexer is None:
                 self._multiplexer = Multiplexer()
-            waiter.call = Call(
-                waiter.attempt, connection, lambda call, result, waiter=waiter: self._called(waiter, call, result)
-            )
+            waiter.call = Call(waiter.attempt, connection, partial(self._called, waiter))
             try:
                 self._multiplexer.start(waiter.call)
             except Exception as error:
@@ -158,7 +157,7 @@ class ConnectionPool:
             self._workers = Workers()
         if connection is not None and self._multiplexer is not None:
             self._multiplexer.release(connection)
-        self._workers.put(lambda: self._carry_out_blocking(waiter, connection, repeated))
+        self._workers.put(partial(self._carry_out_blocking, waiter, connection, repeated))
 
     def _carry_out_blocking(self, waiter: _Waiter, connection: Connection | None, repeated: bool) -> Report:
         result: Result

@@ -92,7 +92,7 @@ class Effort:
         return _Rest(self._into, self._first, self._start) if self._filled_bytes else self._into
 
     def announcer(self) -> BlockFilled | None:
-        """Return what is called when a buffer of `rest()` is full, on the loop or in a thread; None: nobody listens."""
+        """Return what to call when a buffer of `rest()` is full, from anywhere; None: nobody listens."""
         if self._on_filled is None:
             return None
         on_filled = self._on_filled

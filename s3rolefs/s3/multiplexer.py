@@ -1,8 +1,8 @@
 """Carry small exchanges out on the trio loop itself: many connections, one epoll, no thread.
 
 Handing a request to a thread and its answer back costs more than a small request: two switches, and the
-interpreter's lock each time. So what a worker has dialled serves small exchanges here afterwards. One task of trio
-waits for the epoll; what is ready is read in one go.
+interpreter's lock each time. So what a worker has dialled serves small exchanges here afterwards. One task of
+trio waits for the epoll; what is ready is read in one go.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import trio
 from s3rolefs.model import KIB
 from s3rolefs.s3.attempt import Answer
 from s3rolefs.s3.reception import CutOffError, NotHttpError, Reception
-from s3rolefs.s3.store import FileSpan
-from s3rolefs.s3.transport import JOINED_BYTES, NothingCameError
+from s3rolefs.s3.transport import NothingCameError, joined_body
 
 if TYPE_CHECKING:
     import socket
@@ -39,16 +38,13 @@ _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 def is_small(attempt: Attempt) -> bool:
     """Say whether an attempt is one for the loop: it sends little, out of memory, and receives little."""
-    body = attempt.body
-    return (
-        attempt.into_bytes <= _SMALL_BYTES and not isinstance(body, FileSpan) and len(body) <= JOINED_BYTES
-    )
+    return attempt.into_bytes <= _SMALL_BYTES and joined_body(attempt) is not None
 
 
 class Call:
-    """Follow one exchange. `ended` is called with its outcome; NothingCameError: it may be repeated elsewhere."""
+    """Follow one exchange; `ended` gets its outcome. NothingCameError: it may be repeated elsewhere."""
 
-    __slots__ = ("attempt", "connection", "deadline", "ended", "reception", "unsent")
+    __slots__ = ("attempt", "body_bytes", "connection", "deadline", "ended", "reception", "unsent")
 
     def __init__(
         self, attempt: Attempt, connection: Connection, ended: Callable[[Call, Result], None]
@@ -57,6 +53,7 @@ class Call:
         self.connection = connection
         self.ended = ended
         self.reception = Reception(attempt)
+        self.body_bytes = 0
         self.unsent = memoryview(b"")
         self.deadline = math.inf
 
@@ -78,7 +75,9 @@ class Multiplexer:
         """Send a request; how it ends is told later, never from inside this."""
         sock = call.connection.sock
         assert sock is not None
-        call.unsent = memoryview(call.connection.head(call.attempt) + bytes(call.attempt.body))
+        body = joined_body(call.attempt) or b""
+        call.body_bytes = len(body)
+        call.unsent = memoryview(call.connection.head(call.attempt) + body)
         sock.setblocking(False)
         self._calls[sock.fileno()] = call
         self._limit_wait(call, call.attempt.io_timeout_seconds)
@@ -117,9 +116,9 @@ class Multiplexer:
         call = self._calls.get(descriptor)
         if call is None:
             # Idle: the server has given the connection up. Whoever takes it sees that, or did just now.
-            sock, _ = self._watched.pop(descriptor)
-            if sock.fileno() == descriptor:
-                self._epoll.unregister(sock)
+            idle, _ = self._watched.pop(descriptor)
+            if idle.fileno() == descriptor:
+                self._epoll.unregister(idle)
             return
         sock = call.connection.sock
         assert sock is not None
@@ -153,7 +152,7 @@ class Multiplexer:
             # The server's reason may be there to read, or the end of the connection.
             self._limit_wait(call, min(_REASON_SECONDS, call.attempt.io_timeout_seconds))
         else:
-            call.attempt.record_sent(len(call.attempt.body))
+            call.attempt.record_sent(call.body_bytes)
             self._limit_wait(call, call.attempt.answer_timeout_seconds)
         self._watch(sock, select.EPOLLIN)
 

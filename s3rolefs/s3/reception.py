@@ -1,7 +1,7 @@
 """Take in one HTTP answer as its bytes come, whoever receives them: a thread that waits, or the loop.
 
-No I/O happens here. httptools (llhttp, the parser of Node.js) reads heads and chunks; a body of known length that is
-to fill the caller's buffers is received past it, straight into `room()`.
+No I/O happens here. httptools (llhttp, the parser of Node.js) reads heads and chunks; a body of known length
+that is to fill the caller's buffers is received past it, straight into `room()`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class CutOffError(Exception):
 class Reception:
     """Hold what has come of the answer to an attempt.
 
-    `began` once a byte has come, `is_whole` when nothing more is wanted, `is_reusable`: another request may follow
-    on the same connection.
+    `began` once a byte has come, `is_whole` when nothing more is wanted, `is_reusable`: another request may
+    follow on the same connection.
     """
 
     __slots__ = (
@@ -73,7 +73,7 @@ class Reception:
         self.headers: dict[str, str] = {}
 
     def feed(self, data: memoryview) -> None:
-        """Take bytes in; raise NotHttpError, CutOffError, or AttemptCancelled when buffers were to be filled."""
+        """Take bytes in; raise NotHttpError, CutOffError, or AttemptCancelled before any buffer is filled."""
         self.began = True
         try:
             self._parser.feed_data(data)
@@ -88,7 +88,7 @@ class Reception:
                 raise NotHttpError("the head of the answer does not end")
 
     def room(self) -> memoryview | None:
-        """Return where the next bytes are to be received, to be told by `received`; None: they go to `feed`."""
+        """Return where to receive the next bytes, to be told by `received`; None: they go to `feed`."""
         if not self._fills or self._length is None or self.is_whole:
             return None
         return self._next_room()[: self._into_left]

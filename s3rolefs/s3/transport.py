@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from s3rolefs.s3.proxies import Proxy
 
 SLICE_BYTES = 256 * KIB
-# A body up to this goes out in one packet with its head.
-JOINED_BYTES = 64 * KIB
+_JOINED_BYTES = 64 * KIB
 _SCRATCH_BYTES = 64 * KIB
 # Of a longer rest, over plain TCP, the kernel is asked for a whole buffer at once.
 _LONG_BYTES = 256 * KIB
@@ -35,7 +34,7 @@ _LOOK = struct.pack("ll", 1, 0)
 
 
 class NothingCameError(Exception):
-    """Report that a connection ended before any byte of the answer; `sent`: the request had gone out whole."""
+    """Report that a connection ended before any byte of the answer; `sent`: the request was sent whole."""
 
     def __init__(self, cause: OSError, *, sent: bool) -> None:
         super().__init__(str(cause))
@@ -149,17 +148,12 @@ class Connection:
 
     def _send(self, sock: socket.socket, attempt: Attempt) -> OSError | None:
         """Send head and body; return why the body broke off."""
-        head = self.head(attempt)
+        head, joined = self.head(attempt), joined_body(attempt)
         sock.settimeout(attempt.io_timeout_seconds)
-        body = attempt.body
-        if not isinstance(body, FileSpan) and len(body) <= JOINED_BYTES:
-            head, body, joined_bytes = head + body, b"", len(body)
-        else:
-            joined_bytes = 0
         try:
-            sock.sendall(head)
-            attempt.record_sent(joined_bytes)
-            for piece in body_pieces(body):
+            sock.sendall(head + (joined or b""))
+            attempt.record_sent(len(joined or b""))
+            for piece in body_pieces(b"" if joined is not None else attempt.body):
                 rest = memoryview(piece)
                 while rest:
                     count = sock.send(rest)
@@ -224,6 +218,12 @@ class _Receiver:
         if self._kernel_waits:
             self._kernel_waits = False
             self._sock.settimeout(self._attempt.io_timeout_seconds)
+
+
+def joined_body(attempt: Attempt) -> bytes | memoryview | None:
+    """Return a body that is small enough to go out in one packet with its head; None: it is not."""
+    body = attempt.body
+    return body if not isinstance(body, FileSpan) and len(body) <= _JOINED_BYTES else None
 
 
 def body_pieces(body: bytes | memoryview | FileSpan) -> Iterator[bytes | memoryview]:

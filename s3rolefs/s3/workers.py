@@ -1,4 +1,4 @@
-"""Run what has to wait in threads; they start as they are needed, and answer through trio's `run_sync_soon`."""
+"""Run what has to wait in threads, started as needed; they answer through trio's `run_sync_soon`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Report = tuple["Callable[..., None]", tuple[object, ...]]
 
 
 class Workers:
-    """Keep the threads. Everything but the jobs themselves runs on one trio loop, which never waits for a thread."""
+    """Keep the threads. Everything but the jobs runs on one trio loop, which never waits for a thread."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], Report] | None] = queue.SimpleQueue()

@@ -14,9 +14,9 @@ import trustme
 
 from s3rolefs.model import MIB
 from s3rolefs.s3.attempt import Answer, Attempt, FailureKind, Origin, TransportFailure
+from s3rolefs.s3.connections import ConnectionPool
 from s3rolefs.s3.store import FileSpan
 from s3rolefs.s3.tls import tls_maker
-from s3rolefs.s3.connections import ConnectionPool
 from tests.bed.patience import wait_until
 from tests.s3.scripted import ScriptedServer, answer, hang_up, head, raw, slam, stall
 
