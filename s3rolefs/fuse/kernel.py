@@ -1,4 +1,4 @@
-"""Speak to the kernel about a FUSE mount: unmount it, see whether it is dead, widen its limits.
+"""Speak to the kernel about a FUSE mount: unmount it, see whether it is dead, widen its read-ahead.
 
 Needs no pyfuse3, so that commands can use it without loading it.
 """
@@ -18,8 +18,6 @@ _FUSERMOUNT_LIMIT_SECONDS = 20.0
 _LOOK_LIMIT_SECONDS = 5.0
 # 1 MiB is the most that one FUSE request can carry; the kernel's default window is 128 KiB.
 _READ_AHEAD_KIB = 1024
-# pyfuse3 has no option for it, and libfuse's 12 keep a wide line idle.
-_MAX_BACKGROUND = 128
 
 
 class MountBusyError(Exception):
@@ -76,22 +74,13 @@ def is_disconnected_blocking(directory: str) -> bool:
     return any(gone)
 
 
-def widen(device: str) -> list[str]:
-    """Raise read-ahead and the number of background requests of a mount, as far as this user may.
+def widen(device: str) -> bool:
+    """Raise the read-ahead of a mount if this user may; return whether it was.
 
-    `device` is "major:minor" of the mount. Returns what was set, for the log.
+    `device` is "major:minor" of the mount.
     """
-    _, _, minor = device.partition(":")
-    wanted = {
-        Path(f"/sys/class/bdi/{device}/read_ahead_kb"): _READ_AHEAD_KIB,
-        Path(f"/sys/fs/fuse/connections/{minor}/max_background"): _MAX_BACKGROUND,
-    }
-    done = []
-    for path, value in wanted.items():
-        try:
-            path.write_text(str(value))
-        except OSError:
-            # Users may not, and fusectl is not mounted everywhere: the mount works without.
-            continue
-        done.append(f"{path.name}={value}")
-    return done
+    try:
+        Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(str(_READ_AHEAD_KIB))
+    except OSError:
+        return False  # the mount works without
+    return True

@@ -197,8 +197,8 @@ class Server:
                 raise SystemFailure(f"{config.mountpoint} was unmounted before it was ready.")
             self._device = mount.device
             await services.start(control.serve_control, mount.device, views.handlers())
-            if widened := kernel.widen(mount.device):
-                _log.debug("widened: %s", ", ".join(widened))
+            if not kernel.widen(mount.device):
+                _log.debug("the kernel's read-ahead stays at its default: this user may not raise it")
             self._report_ready()
             self._notify("READY=1", f"STATUS={config.source} is mounted on {config.mountpoint}")
             _log.info("%s is mounted on %s", config.source, config.mountpoint)

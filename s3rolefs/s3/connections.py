@@ -81,15 +81,14 @@ class ConnectionPool:
     async def aclose(self) -> None:
         """End every exchange and every thread; never waits longer than `workers.CLOSE_SECONDS`."""
         self._closed = True
-        closed = outcome.Error(trio.ClosedResourceError("the store was closed"))
         while self._queue:
-            self._deliver(self._queue.popleft(), closed)
+            self._deliver(self._queue.popleft(), outcome.Error(AttemptCancelled()))
         for waiter in list(self._under_way):
             if waiter.call is None:
                 waiter.attempt.cancel()
             else:
                 self._stop(waiter.call)
-                self._end(waiter, closed, None)
+                self._end(waiter, outcome.Error(AttemptCancelled()), None)
         if self._workers is not None:
             await self._workers.aclose()
         if self._multiplexer is not None:

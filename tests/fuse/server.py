@@ -31,10 +31,30 @@ if TYPE_CHECKING:
     import pyfuse3
 
 
+MEETING_SECONDS = 5.0
+
+
 class CountingOperations(Operations):
-    """Count the writes that the kernel sends."""
+    """Count the writes that the kernel sends, and let look-ups wait for each other."""
 
     writes = 0
+    expected = 0
+    present = 0
+
+    def __init__(self, filesystem: FileSystem) -> None:
+        super().__init__(filesystem)
+        self.complete = trio.Event()
+
+    async def lookup(
+        self, parent_inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        if self.present < self.expected:
+            self.present += 1
+            if self.present == self.expected:
+                self.complete.set()
+            with trio.move_on_after(MEETING_SECONDS):
+                await self.complete.wait()
+        return await super().lookup(parent_inode, name, ctx)
 
     async def write(self, fh: pyfuse3.FileHandleT, off: int, buf: bytes) -> int:
         self.writes += 1
@@ -85,6 +105,13 @@ class OtherClient:
         counts = dict(self.store.counts)
         self.store.counts.clear()
         return counts
+
+    async def expect(self, count: int) -> None:
+        """Let the next look-ups wait, for a while, until so many are there at once."""
+        self.operations.expected, self.operations.present = count, 0
+
+    async def have_met(self) -> bool:
+        return self.operations.complete.is_set()
 
     async def writes(self) -> int:
         """Return how many writes the kernel has sent since the last time this was asked."""

@@ -15,9 +15,11 @@ from s3rolefs.s3.faults import FaultyStore
 from s3rolefs.s3.joint import JointStore, Part
 from s3rolefs.s3.memory import MemoryStore
 from tests.bed.radosgw import REGION, Keys, client
+from tests.s3.pools import AUTHORITY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     import trio
 
@@ -45,6 +47,14 @@ def moto() -> Iterator[Server]:
     host, port = server.get_host_and_port()
     yield Server(endpoint_url=f"http://{host}:{port}", keys=Keys(access_key="key", secret_key="secret"))
     server.stop()
+
+
+@pytest.fixture
+def ca_bundle(tmp_path: Path) -> str:
+    """A file with the authority that vouches for scripted servers."""
+    path = tmp_path / "ca.pem"
+    AUTHORITY.cert_pem.write_to_path(path)
+    return str(path)
 
 
 @pytest.fixture(params=["memory", "faults", "joint", "moto", "radosgw"])
