@@ -76,7 +76,7 @@ class StoreConfig:
     path_style: bool | None = None
     ca_bundle: str | None = None
     io_timeout_seconds: float = 60.0
-    connections: int = 32
+    connections: int = 64
 
     @property
     def url(self) -> str:

@@ -88,7 +88,9 @@ class Core:
         self.blocks = BlockCache(store, background, capacity_bytes=files.cache_memory_bytes, disk=disk)
         self.particulars = Particulars(store, self.metadata, self.blocks, files)
         self.clearings = Clearings(self.table, self.metadata, self.particulars)
-        self.foresight = Foresight(self.particulars, self.metadata, self.blocks, background, files)
+        self.foresight = Foresight(
+            self.particulars, self.metadata, self.blocks, self.clearings, background, files
+        )
         self.surveys = Surveys(store, self.metadata, ttl_seconds=files.metadata_ttl_seconds)
         self.finder = Finder(store, self.metadata, self.surveys, self.particulars, self.foresight)
         self.tree = Tree(

@@ -64,6 +64,11 @@ class Clearings:
         clearing.believed = _BELIEVED
         clearing.shown.discard(component)
 
+    def is_likely(self, prefix: str) -> bool:
+        """Tell whether what is looked up in a directory will be removed."""
+        clearing = self._by_prefix.get(prefix)
+        return clearing is not None and clearing.believed > 0
+
     def passing(self, directory: Inode, name: bytes) -> Passing | None:
         """Return what to show for a name that is believed to be looked up for its removal.
 

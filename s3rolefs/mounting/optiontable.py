@@ -154,7 +154,7 @@ OPTIONS: tuple[Option, ...] = (
         ("endpoint_url=URL", values.url, "Address of an S3 service other than AWS."),
         ("path_style", values.yes_or_no, "Put the bucket's name into the path instead of the host name."),
         ("ca_bundle=PATH", values.path, "File with the certificates of the authorities to trust."),
-        ("connections=NUMBER", values.connections, "Most requests on their way at once (default 32)."),
+        ("connections=NUMBER", values.connections, "Most requests on their way at once (default 64)."),
         (
             "io_timeout=TIME",
             values.positive_seconds,
