@@ -8,6 +8,7 @@ this mount's own role of that very version within `proof_seconds`. HEAD takes th
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 import trio
 from cachetools import LRUCache
 
+from s3rolefs.cache.buffers import BLOCK_BYTES
 from s3rolefs.errors import FileSystemError
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ Result = TypeVar("Result")
 
 _BATCH_BLOCKS = 8
 _READERS = 4
+_STEPS_AHEAD = 4
+# What is read more slowly comes from the disk, not from the kernel's cache.
+_CACHED_BYTES_PER_SECOND = 2 << 30
 _PROOFS_LIMIT = 100_000
 # After a failure nothing is written for so long.
 PAUSE_SECONDS = 60.0
@@ -71,6 +76,9 @@ class DiskTier:
         self._is_prepared = False
         self._pause_until = float("-inf")
         self._failing = False
+        # Of versions that were read in steps, up to where the kernel was told of them.
+        self._expected: LRUCache[object, int] = LRUCache(_PROOFS_LIMIT)
+        self._is_slow = False
         self._readers = trio.CapacityLimiter(_READERS)
         self._writer = trio.CapacityLimiter(1)
 
@@ -78,6 +86,8 @@ class DiskTier:
         """Fill the blocks from `first` on that are on disk and may be read; say which."""
         found = [False] * len(into)
         if await self._prepare():
+            if self._is_slow and len(into) > 1:
+                self._look_ahead(version, first, len(into))
             try:
                 found = await self._in_thread(self._readers, self._read_files, version, first, into)
             except OSError as error:
@@ -123,11 +133,26 @@ class DiskTier:
                     self._fail(error)
             return self._is_prepared
 
+    def _look_ahead(self, version: ObjectVersion, first: int, count: int) -> None:
+        """Let the kernel fetch what comes behind a step while the step is read: a disk does many blocks at once."""
+        begin = max(first + 1, self._expected.get(version.token, 0))
+        until = min(first + count * (1 + _STEPS_AHEAD), version.block_count())
+        if begin < until:
+            self._expected[version.token] = until
+            self._background.start_soon(
+                self._in_thread, self._readers, self._expect_files, version, begin, until
+            )
+
+    def _expect_files(self, version: ObjectVersion, begin: int, until: int) -> None:
+        for index in range(begin, until):
+            self._files.expect(self._files.path(version, index))
+
     def _read_files(self, version: ObjectVersion, first: int, into: Buffers) -> list[bool]:
-        paths = [self._files.path(version, first + at) for at in range(len(into))]
-        for path in paths[1:]:
-            self._files.expect(path)
-        return [self._files.read(path, into[at]) for at, path in enumerate(paths)]
+        began = time.monotonic()
+        found = [self._files.read(self._files.path(version, first + at), into[at]) for at in range(len(into))]
+        took_seconds = time.monotonic() - began
+        self._is_slow = sum(found) * BLOCK_BYTES < took_seconds * _CACHED_BYTES_PER_SECOND
+        return found
 
     async def _may_read(self, version: ObjectVersion) -> bool:
         name = version.key, version.etag
