@@ -134,7 +134,7 @@ class DiskTier:
             return self._is_prepared
 
     def _look_ahead(self, version: ObjectVersion, first: int, count: int) -> None:
-        """Let the kernel fetch what comes behind a step while the step is read: a disk does many blocks at once."""
+        """Let the kernel fetch what comes behind a step, too: a disk does many blocks at once."""
         begin = max(first + 1, self._expected.get(version.token, 0))
         until = min(first + count * (1 + _STEPS_AHEAD), version.block_count())
         if begin < until:

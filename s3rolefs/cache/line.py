@@ -1,6 +1,6 @@
 """Measure the line to the store while it is used: how long a round trip takes, how many bytes pass meanwhile.
 
-Everything is told by the requests for blocks themselves; nothing is sent to measure. Time is trio's.
+Everything is told by the requests for blocks, and by HEADs; nothing is sent to measure. Time is trio's.
 """
 
 from __future__ import annotations
@@ -92,15 +92,15 @@ class Line:
 
     def flow(self) -> Flow:
         """Follow a request that is sent now."""
+        return Flow(self, trio.current_time())
+
+    def told_round_trip(self, seconds: float, size_bytes: int = 0) -> None:
+        """Take a sample: when the first `size_bytes` of an answer were here."""
         now = trio.current_time()
         if now - self._period_began > _PERIOD_SECONDS:
             self._period_began = now
             self._round_trips_before, self._round_trips = self._round_trips, []
             self._rates.clear()
-        return Flow(self, now)
-
-    def told_round_trip(self, seconds: float, size_bytes: int) -> None:
-        """Take a sample: when the first `size_bytes` of an answer were here."""
         passing = size_bytes / self._stream_rate if self._stream_rate else 0.0
         self._round_trips = [min([max(0.0, seconds - passing), *self._round_trips])]
 

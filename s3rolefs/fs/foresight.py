@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 64
+# On a near line more than these would only wait for each other, on connections made for them.
+_AT_ONCE_NEAR = 32
+_AT_ONCE_FAR = 64
 _LARGEST_ATTRIBUTES_WINDOW = 128
 _LARGEST_WINDOW = 64
 _STEP = 4
@@ -138,7 +140,7 @@ class Foresight:
         self._background = background
         self._files = files
         self._budget_bytes = files.cache_memory_bytes // _MEMORY_SHARE
-        self._turn = trio.CapacityLimiter(_AT_ONCE)
+        self._turn = trio.CapacityLimiter(_AT_ONCE_NEAR)
         self._visits: LRUCache[str, Visit] = LRUCache(_DIRECTORIES_LIMIT)
         # The visit that a file was opened in last: whoever goes on to the next directory does the same there.
         self._last: Visit | None = None
@@ -190,6 +192,7 @@ class Foresight:
         self._fetch_others(visit)
 
     def _visit(self, prefix: str, listing: Listing) -> Visit:
+        self._turn.total_tokens = _AT_ONCE_FAR if self._blocks.line.is_far else _AT_ONCE_NEAR
         visit = self._visits.get(prefix)
         if visit is None:
             goes_on = self._last is not None and self._last.evidence >= _MOST_EVIDENCE - 1

@@ -59,7 +59,9 @@ class Particulars:
         try:
             info = await self._get(listed) if whole else None
             if info is None:
+                began_at = trio.current_time()
                 info = await self._store.head(listed.key)
+                self._blocks.line.told_round_trip(trio.current_time() - began_at)
         except FileSystemError as error:
             if error.reason is not Reason.ACCESS_DENIED:
                 raise

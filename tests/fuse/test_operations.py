@@ -62,7 +62,7 @@ def test_a_copied_file_with_its_times_is_one_put_and_one_copy(mount, tmp_path):
 
 @pytest.fixture
 def to_clear(mount):
-    """A directory of files that are surely files, each with a mode of its own, of which one was just removed."""
+    """A directory of what must be files, each with a mode of its own, of which one was just removed."""
     for number in range(10):
         mount.put(f"d/{number}", b"#!/bin/sh\necho $0\n#".ljust(5000, b"x"), mode=str(0o100700 + number))
     mount.shell("ls d; rm d/0")
