@@ -78,9 +78,9 @@ class Multiplexer:
         body = joined_body(call.attempt) or b""
         call.body_bytes = len(body)
         call.unsent = memoryview(call.connection.head(call.attempt) + body)
-        sock.setblocking(False)
+        if sock.gettimeout() != 0.0:  # a thread had it before
+            sock.setblocking(False)
         self._calls[sock.fileno()] = call
-        self._limit_wait(call, call.attempt.io_timeout_seconds)
         self._send(call, sock)
 
     def stop(self, call: Call) -> None:
@@ -146,6 +146,7 @@ class Multiplexer:
             while call.unsent:
                 call.unsent = call.unsent[sock.send(call.unsent) :]
         except _NOT_NOW:
+            self._limit_wait(call, call.attempt.io_timeout_seconds)
             self._watch(sock, select.EPOLLIN | select.EPOLLOUT)
             return
         except OSError:
@@ -170,7 +171,8 @@ class Multiplexer:
                 reception.feed(self._scratch[:count])
             else:
                 reception.received(count)
-            self._limit_wait(call, call.attempt.io_timeout_seconds)
+            if not reception.is_whole:
+                self._limit_wait(call, call.attempt.io_timeout_seconds)
 
     def _watch(self, sock: socket.socket, events: int) -> None:
         """Let epoll report these events of a socket."""

@@ -6,6 +6,7 @@ they are sent: S3 signs the path as it stands, without normalising it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import time
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+
+
+@functools.lru_cache(maxsize=4)
+def _timestamp(seconds: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
 class SessionKeys(Protocol):
@@ -63,7 +69,7 @@ class Signer:
         `headers` has lower-case names, contains host, and is signed as a whole; `query` is encoded
         and sorted; `at_seconds` is the server's time since the epoch.
         """
-        timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at_seconds))
+        timestamp = _timestamp(int(at_seconds))
         signed = dict(headers)
         signed["x-amz-date"] = timestamp
         signed["x-amz-content-sha256"] = payload_sha256
