@@ -68,7 +68,8 @@ class Fetch:
     def __getitem__(self, index: int, /) -> memoryview:
         entry = self.wanted[index]
         if entry.block is None:
-            if index >= self._reached + _MOST_AHEAD and self._wait_seconds > 0:
+            lags = index >= self._reached + _MOST_AHEAD and self._wait_seconds > 0
+            if lags and not trio.lowlevel.in_trio_run():  # a small rest comes on the loop, which never waits
                 self._wait_for_reader(index)
             entry.block = self._pool.lend(entry.size_bytes)
         return entry.block.view

@@ -131,7 +131,7 @@ class Attempt:
         of one it does not approve of, nowhere.
         `answer_timeout_seconds` limits
         the wait for the first byte of the answer, `io_timeout_seconds` every other wait.
-        `announce` is called, in the worker, with the index of each buffer that is full.
+        `announce` is called, in the worker or on the loop, with the index of each buffer that is full.
         """
         self.origin = origin
         self.method = method

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import outcome
 import trio
 
-from s3rolefs.s3.attempt import Answer, Attempt, AttemptCancelled
+from s3rolefs.s3.attempt import Answer, Attempt, AttemptCancelled, FailureKind, TransportFailure
 from s3rolefs.s3.multiplexer import Call, Multiplexer, Result, is_small
 from s3rolefs.s3.proxies import choose_proxy
 from s3rolefs.s3.transport import Connection, NothingCameError
@@ -58,6 +58,7 @@ class ConnectionPool:
         self._workers: Workers | None = None
         self._multiplexer: Multiplexer | None = None
         self._closed = False
+        self._is_starting = False
 
     async def run(self, attempt: Attempt) -> Answer:
         """Carry the attempt out; raise TransportFailure, or UserError for an unusable proxy.
@@ -67,6 +68,7 @@ class ConnectionPool:
         """
         if self._closed:
             raise trio.ClosedResourceError("the store is closed")
+        await trio.lowlevel.checkpoint_if_cancelled()  # before anything is sent
         waiter = _Waiter(attempt, trio.lowlevel.current_task())
         self._queue.append(waiter)
         self._start_waiting()
@@ -89,12 +91,12 @@ class ConnectionPool:
             else:
                 self._stop(waiter.call)
                 self._end(waiter, outcome.Error(AttemptCancelled()), None)
-        if self._workers is not None:
-            await self._workers.aclose()
         if self._multiplexer is not None:
             self._multiplexer.close()
         for connection in self._idle:
             connection.close()
+        if self._workers is not None:
+            await self._workers.aclose()
 
     def _abort(self, waiter: _Waiter, raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
         waiter.raise_cancel = raise_cancel
@@ -113,21 +115,30 @@ class ConnectionPool:
 
     def _start_waiting(self) -> None:
         """Start what waits, as far as the limit allows."""
-        while self._queue and len(self._under_way) < self._limit and not self._closed:
-            waiter = self._queue.popleft()
-            self._under_way.add(waiter)
-            connection = self._take_idle(waiter.attempt.origin)
-            if connection is None or not is_small(waiter.attempt):
-                self._put_to_work(waiter, connection, repeated=False)
-                continue
+        if self._is_starting:
+            return  # what ends at once makes room for the loop below
+        self._is_starting = True
+        try:
+            while self._queue and len(self._under_way) < self._limit and not self._closed:
+                waiter = self._queue.popleft()
+                self._under_way.add(waiter)
+                self._start(waiter)
+        finally:
+            self._is_starting = False
+
+    def _start(self, waiter: _Waiter) -> None:
+        connection = self._take_idle(waiter.attempt.origin)
+        if connection is None or not is_small(waiter.attempt):
+            self._put_to_work(waiter, connection, repeated=False)
+            return
+        try:
             if self._multiplexer is None:
                 self._multiplexer = Multiplexer()
             waiter.call = Call(waiter.attempt, connection, partial(self._called, waiter))
-            try:
-                self._multiplexer.start(waiter.call)
-            except Exception as error:
-                # The request could not be made; the connection has not been touched.
-                self._end(waiter, outcome.Error(error), connection)
+            self._multiplexer.start(waiter.call)
+        except Exception as error:
+            # The request could not be made; the connection has not been touched.
+            self._end(waiter, outcome.Error(error), connection)
 
     def _take_idle(self, origin: Origin) -> Connection | None:
         while self._idle:
@@ -156,7 +167,11 @@ class ConnectionPool:
             self._workers = Workers()
         if connection is not None and self._multiplexer is not None:
             self._multiplexer.release(connection)
-        self._workers.put(partial(self._carry_out_blocking, waiter, connection, repeated))
+        try:
+            self._workers.put(partial(self._carry_out_blocking, waiter, connection, repeated))
+        except RuntimeError as error:
+            failure = TransportFailure(FailureKind.BROKEN, f"no thread for a request: {error}", sent=repeated)
+            self._end(waiter, outcome.Error(failure), connection)
 
     def _carry_out_blocking(self, waiter: _Waiter, connection: Connection | None, repeated: bool) -> Report:
         result: Result
@@ -167,12 +182,13 @@ class ConnectionPool:
                 connection = Connection(origin, proxy=proxy, tls=self._tls)
             result = outcome.Value(connection.perform_blocking(waiter.attempt, repeated=repeated))
         except BaseException as error:
-            result = outcome.Error(error)
+            return self._end, (waiter, outcome.Error(error), connection)
         return self._end, (waiter, result, connection)
 
     def _end(self, waiter: _Waiter, result: Result, connection: Connection | None) -> None:
         """Let go of what an attempt had, and of the task that waits for it."""
         self._under_way.discard(waiter)
+        waiter.call = None
         if connection is not None and connection.sock is not None:
             if self._closed:
                 connection.close()

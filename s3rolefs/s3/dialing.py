@@ -68,6 +68,7 @@ def _connected(
             encrypted = tls().wrap_socket(sock, server_hostname=origin.host, do_handshake_on_connect=False)
             sock = encrypted
             attempt.attach(encrypted)
+            encrypted.settimeout(limit_seconds)
             _shake_hands(encrypted, attempt)
     except BaseException:
         sock.close()

@@ -81,7 +81,11 @@ class Multiplexer:
         if sock.gettimeout() != 0.0:  # a thread had it before
             sock.setblocking(False)
         self._calls[sock.fileno()] = call
-        self._send(call, sock)
+        try:
+            self._send(call, sock)
+        except BaseException:
+            self.stop(call)
+            raise
 
     def stop(self, call: Call) -> None:
         """Give an exchange up, and its connection with it; nothing is told of it any more."""
@@ -116,8 +120,8 @@ class Multiplexer:
         call = self._calls.get(descriptor)
         if call is None:
             # Idle: the server has given the connection up. Whoever takes it sees that, or did just now.
-            idle, _ = self._watched.pop(descriptor)
-            if idle.fileno() == descriptor:
+            idle, _ = self._watched.pop(descriptor, (None, 0))
+            if idle is not None and idle.fileno() == descriptor:
                 self._epoll.unregister(idle)
             return
         sock = call.connection.sock
@@ -202,6 +206,8 @@ class Multiplexer:
         self._end(call, outcome.Error(failure))
 
     def _end(self, call: Call, result: Result) -> None:
+        if call.connection.sock is None:
+            return  # stopped by what the caller's own functions did
         self._forget(call)
         is_whole = isinstance(result, outcome.Value) and not call.unsent
         if not (is_whole and call.reception.is_reusable):
@@ -212,3 +218,4 @@ class Multiplexer:
         sock = call.connection.sock
         assert sock is not None
         del self._calls[sock.fileno()]
+        call.reception.close()

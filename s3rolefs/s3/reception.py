@@ -58,6 +58,8 @@ class Reception:
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
         self._parser = httptools.HttpResponseParser(self)
+        # Headers of more than one line, and characters that metadata should not hold.
+        self._parser.set_dangerous_leniencies(lenient_headers=True)
         self._head_bytes = 0
         self._body = bytearray()
         # Of a body that goes into the caller's buffers: how much is to come, and what takes the next bytes.
@@ -77,10 +79,15 @@ class Reception:
         self.began = True
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as error:
+            raise NotHttpError("the server changes the protocol") from error
         except httptools.HttpParserCallbackError as error:
             # What one of the methods below raised.
             raise (error.__context__ or error) from None
         except httptools.HttpParserError as error:
+            if self.is_whole:
+                self.is_reusable = False
+                return
             raise (CutOffError if self.status else NotHttpError)(str(error)) from error
         if not self.status:
             self._head_bytes += len(data)
@@ -104,6 +111,10 @@ class Reception:
             raise CutOffError
         self.is_whole = True
 
+    def close(self) -> None:
+        """Let go of the parser, which holds this in turn."""
+        del self._parser
+
     def answer(self, *, repeated: bool) -> Answer:
         """Return the whole answer."""
         return Answer(
@@ -118,11 +129,16 @@ class Reception:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, with those of the same name."""
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        if self.status:  # a trailer, or what comes after the answer
+            return
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
         self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
     def on_headers_complete(self) -> None:
         """Decide where the body goes."""
+        if self.is_whole:
+            self.is_reusable = False
+            return
         status = self._parser.get_status_code()
         if status < _FINAL:
             self.headers.clear()
@@ -169,14 +185,14 @@ class Reception:
 
     def on_message_complete(self) -> None:
         """See whether all came that was wanted."""
-        if self.status:
+        if self.status and not self.is_whole:
             if self._into_left:
                 raise CutOffError
             self.is_whole = True
 
     @property
     def _is_chunked(self) -> bool:
-        return self.headers.get("transfer-encoding", "").lower() == "chunked"
+        return "chunked" in self.headers.get("transfer-encoding", "").lower()
 
     def _next_room(self) -> memoryview:
         """Return the rest of the buffer whose turn it is; one is asked for when the one before is full."""

@@ -62,7 +62,8 @@ class Connection:
     def is_usable(self) -> bool:
         """Say whether a request may be sent; a connection that the server has given up is closed."""
         # A byte, or the end, before we asked anything: the server has given this connection up.
-        if self.sock is not None and self._poll.poll(0):
+        sock = self.sock
+        if sock is not None and (self._poll.poll(0) or (isinstance(sock, ssl.SSLSocket) and sock.pending())):
             self.close()
         return self.sock is not None
 
@@ -104,6 +105,10 @@ class Connection:
         except NothingCameError as nothing:
             self.close()
             raise self.explain(attempt, nothing.cause, sent=nothing.sent or repeated) from nothing
+        except TransportFailure as failure:
+            self.close()
+            failure.sent = failure.sent or repeated
+            raise
         except BaseException:
             self.close()
             raise
@@ -141,6 +146,8 @@ class Connection:
             raise self.explain(attempt, error, sent=sent) from error
         except (NotHttpError, CutOffError) as error:
             raise self.explain(attempt, error, sent=sent) from error
+        finally:
+            reception.close()
         # An answer that came before the whole body went out leaves a connection that cannot be used again.
         if not (sent and reception.is_reusable):
             self.close()

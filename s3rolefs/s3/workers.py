@@ -29,10 +29,10 @@ class Workers:
 
     def put(self, job: Callable[[], Report]) -> None:
         """Run `job` in a thread, which must not raise, and call what it returns on the loop."""
-        self._busy += 1
-        if self._busy > self._threads:
+        if self._busy == self._threads:
+            threading.Thread(target=self._work, name=f"s3-worker-{self._threads + 1}", daemon=True).start()
             self._threads += 1
-            threading.Thread(target=self._work, name=f"s3-worker-{self._threads}", daemon=True).start()
+        self._busy += 1
         self._jobs.put(job)
 
     async def aclose(self) -> None:

@@ -1,11 +1,13 @@
-"""The HTTP workers against real sockets, well-behaved and not."""
+"""Connections to real sockets, well-behaved and not."""
 
 from __future__ import annotations
 
+import gc
 import socket
 import ssl
 import tempfile
 import threading
+import weakref
 from contextlib import suppress
 
 import pytest
@@ -16,6 +18,7 @@ from s3rolefs.s3.attempt import Answer, FailureKind, Origin
 from s3rolefs.s3.connections import ConnectionPool
 from s3rolefs.s3.store import FileSpan
 from s3rolefs.s3.tls import tls_maker
+from s3rolefs.s3.workers import Workers
 from tests.s3.pools import arrival, attempt_at, failure_of, pool_of, server_tls
 from tests.s3.scripted import ScriptedServer, answer, hang_up, head, raw, slam, stall
 
@@ -165,7 +168,7 @@ async def test_a_long_body_that_stops_is_given_up_after_the_timeout(came_bytes):
     assert (failure.kind, attempt.filled_bytes) == (FailureKind.TIMEOUT, came_bytes)
 
 
-async def test_a_long_body_comes_past_http_client_whatever_came_with_its_head():
+async def test_a_long_body_comes_past_the_parser_whatever_came_with_its_head():
     data = bytes(range(256)) * (5 * MIB // 256)
     sizes = [1, MIB, 2 * MIB - 1, 2 * MIB]
 
@@ -435,3 +438,101 @@ async def test_whitespace_keeps_a_long_answer_alive():
             got = await pool.run(attempt_at(server, io_timeout=0.3))
     assert got.body.strip() == b"<a/>"
     assert isinstance(got, Answer)
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+async def test_what_was_sent_once_may_have_been_done_whatever_becomes_of_its_repetition(size):
+    """The server takes a request, resets the connection, and is gone when it is dialled again."""
+    closing = threading.Event()
+
+    def take_and_go(received, connection):
+        server._listener.shutdown(socket.SHUT_RDWR)
+        server._listener.close()
+        closing.set()
+        return slam(received, connection)
+
+    with ScriptedServer(answer(200), take_and_go) as server:
+        async with pool_of() as pool:
+            await pool.run(attempt_at(server))
+            failure = await failure_of(pool, attempt_at(server, "PUT", body=bytes(size)))
+    assert closing.is_set()
+    assert (failure.kind, failure.sent) == (FailureKind.REFUSED, True)
+
+
+@pytest.mark.parametrize("on_loop", [False, True])
+async def test_nothing_holds_bodies_and_buffers_when_an_exchange_is_over(on_loop):
+    class Buffer(bytearray):
+        pass
+
+    gc.collect()
+    gc.disable()
+    try:
+        with ScriptedServer(answer(200, b"0123456789"), answer(206, b"0123456789"), hang_up) as server:
+            async with pool_of() as pool:
+                if on_loop:
+                    await pool.run(attempt_at(server))
+                buffer = Buffer(10)
+                gone = weakref.ref(buffer)
+                await pool.run(attempt_at(server, into=[memoryview(buffer)]))
+                del buffer
+                assert gone() is None
+    finally:
+        gc.enable()
+
+
+async def test_a_machine_without_room_for_threads_fails_a_request_and_nothing_else(monkeypatch):
+    def refuse(_self, _job):
+        raise RuntimeError("can't start new thread")
+
+    with ScriptedServer(answer(200), slam, answer(200, b"later")) as server:
+        async with pool_of(1) as pool:
+            await pool.run(attempt_at(server))
+            with monkeypatch.context() as patch:
+                patch.setattr(Workers, "put", refuse)
+                # The first was sent on the loop, and would be repeated by a thread.
+                for sent in (True, False, False):
+                    failure = await failure_of(pool, attempt_at(server))
+                    assert (failure.kind, failure.sent) == (FailureKind.BROKEN, sent)
+                    assert "thread" in failure.message
+            assert (await pool.run(attempt_at(server))).body == b"later"
+
+
+async def test_a_thread_that_does_not_start_is_not_counted(monkeypatch):
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name.startswith("s3-worker"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with ScriptedServer(answer(200)) as server:
+        async with pool_of(1) as pool:
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", refuse)
+                await failure_of(pool, attempt_at(server))
+            assert (await pool.run(attempt_at(server))).status == 200
+
+
+async def test_what_nobody_waits_for_is_not_sent():
+    with ScriptedServer(answer(200)) as server:
+        async with pool_of() as pool:
+            await pool.run(attempt_at(server))
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await pool.run(attempt_at(server, "DELETE"))
+        assert [request.method for request in server.requests] == ["GET"]
+
+
+async def test_many_that_cannot_be_made_do_not_pile_up():
+    async def broken(pool, server):
+        with pytest.raises(ValueError, match="line break"):
+            await pool.run(attempt_at(server, headers={"x": "a\r\nb"}))
+
+    with ScriptedServer(answer(200)) as server:
+        async with pool_of(1) as pool:
+            await pool.run(attempt_at(server))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pool.run, attempt_at(server))
+                for _ in range(1000):
+                    nursery.start_soon(broken, pool, server)
+            assert (await pool.run(attempt_at(server))).status == 200
