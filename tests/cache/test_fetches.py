@@ -81,3 +81,12 @@ async def test_an_abandoned_fetch_holds_nobody_up(lent, filling, monkeypatch):
 async def test_without_a_reader_in_order_nothing_is_held_up(lent, filling):
     filling(Fetch(VERSION, 0, BLOCKS, BufferPool()))
     wait_until(lambda: len(lent) == BLOCKS, 0.5)
+
+
+async def test_the_loop_is_never_held_up(lent, monkeypatch):
+    """A small rest of an answer is received there."""
+    monkeypatch.setattr(fetches, "_PATIENCE_SECONDS", 60)
+    fetch = Fetch(VERSION, 0, BLOCKS, BufferPool())
+    fetch.keep_pace()
+    assert len(fetch[BLOCKS - 1]) == BLOCK_BYTES
+    assert (len(lent), fetch.was_held_up) == (1, False)
