@@ -39,8 +39,6 @@ class Reason(enum.Enum):
     SESSION_EXPIRED = (errno.EKEYEXPIRED, 1)
     SESSION_MISSING = (errno.ENOKEY, 1)
     STALE = (errno.ESTALE, 1)
-    # What was shown to the kernel for its removal only; it looks the name up again (fs/passing.py).
-    PASSING = (errno.ESTALE, 3)
     # A condition (If-Match, If-None-Match) was not met; writers turn it into EXISTS or STALE.
     PRECONDITION = (errno.ESTALE, 2)
     UNREACHABLE = (errno.EIO, 1)

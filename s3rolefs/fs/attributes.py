@@ -98,11 +98,6 @@ def of_object(info: ObjectInfo, files: FileConfig) -> Attributes:
     return _with_owner_and_times(kind | bits, metadata, info.last_modified_ns, files)
 
 
-def is_surely_regular(listed: ObjectInfo) -> bool:
-    """Tell by what a listing says whether it must be a regular file: no other is so large."""
-    return listed.size_bytes > SYMLINK_TARGET_LIMIT_BYTES
-
-
 def of_directory(info: ObjectInfo | None, files: FileConfig, *, default_time_ns: int) -> Attributes:
     """Return the attributes of a directory from its marker object, or of one that has none."""
     metadata = (info.metadata if info is not None else None) or {}

@@ -22,7 +22,6 @@ from s3rolefs.fs.inodes import ROOT_NUMBER, InodeTable
 from s3rolefs.fs.moving import Mover
 from s3rolefs.fs.names import CONTENT, Form, Kind, Step
 from s3rolefs.fs.particulars import Particulars
-from s3rolefs.fs.passing import Clearings
 from s3rolefs.fs.queue import Queue
 from s3rolefs.fs.removals import Removals
 from s3rolefs.fs.surveys import Surveys
@@ -87,10 +86,7 @@ class Core:
         )
         self.blocks = BlockCache(store, background, capacity_bytes=files.cache_memory_bytes, disk=disk)
         self.particulars = Particulars(store, self.metadata, self.blocks, files)
-        self.clearings = Clearings(self.table, self.metadata, self.particulars)
-        self.foresight = Foresight(
-            self.particulars, self.metadata, self.blocks, self.clearings, background, files
-        )
+        self.foresight = Foresight(self.particulars, self.metadata, self.blocks, background, files)
         self.surveys = Surveys(store, self.metadata, ttl_seconds=files.metadata_ttl_seconds)
         self.finder = Finder(store, self.metadata, self.surveys, self.particulars, self.foresight)
         self.tree = Tree(

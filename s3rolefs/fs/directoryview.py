@@ -11,7 +11,7 @@ import trio
 from s3rolefs.cache.listings import NOTHING, Listing, Sort
 from s3rolefs.errors import FileSystemError
 from s3rolefs.fs import surveys
-from s3rolefs.fs.attributes import is_surely_regular
+from s3rolefs.fs.attributes import SYMLINK_TARGET_LIMIT_BYTES
 from s3rolefs.fs.names import CONTENT, Kind, Step, child, spell
 from s3rolefs.model import ListPage, ObjectInfo
 
@@ -44,8 +44,8 @@ class DirectoryEntry:
 
     @property
     def is_regular_file(self) -> bool:
-        """Tell whether it is surely a regular file."""
-        return self.listed is not None and is_surely_regular(self.listed)
+        """Tell whether it is surely a regular file: of all others none is so large."""
+        return self.listed is not None and self.listed.size_bytes > SYMLINK_TARGET_LIMIT_BYTES
 
     @property
     def name(self) -> str:

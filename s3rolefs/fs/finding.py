@@ -55,11 +55,8 @@ class Finder:
         self._foresight = foresight
         self._said_list_denied = False
 
-    async def resolve(self, prefix: str, component: str, form: Form, *, bare: bool = False) -> Found:
-        """Return what S3 has for a component; a name that is an object's needs to know of nothing else.
-
-        `bare`: what a listing says of an object is enough.
-        """
+    async def resolve(self, prefix: str, component: str, form: Form) -> Found:
+        """Return what S3 has for a component; a name that is an object's needs to know of nothing else."""
         listing = await self._surveys.telling_of(prefix, component)
         if listing is None:
             return await self._ask(prefix, component, form)
@@ -77,8 +74,6 @@ class Finder:
             )
         if listed is None:
             return Found(no_object=True)
-        if bare:
-            return Found(listed=listed, began_at_seconds=listing.began_at_seconds)
         whole = self._foresight.looked_up(prefix, listing, listed)
         try:
             found = await self._particulars.full(listed, whole=whole)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.config import FileConfig
     from s3rolefs.fs.particulars import Particulars
-    from s3rolefs.fs.passing import Clearings
     from s3rolefs.model import ObjectInfo
 
 log = logging.getLogger(__name__)
@@ -129,14 +128,12 @@ class Foresight:
         particulars: Particulars,
         metadata: MetadataCache,
         blocks: BlockCache,
-        clearings: Clearings,
         background: Background,
         files: FileConfig,
     ) -> None:
         self._particulars = particulars
         self._metadata = metadata
         self._blocks = blocks
-        self._clearings = clearings
         self._background = background
         self._files = files
         self._budget_bytes = files.cache_memory_bytes // _MEMORY_SHARE
@@ -152,7 +149,7 @@ class Foresight:
         visit.evidence -= reads
         if reads and is_small(listed):
             return True
-        if not (self._files.metadata_from_listing or self._clearings.is_likely(prefix)):
+        if not self._files.metadata_from_listing:
             for following in self._next_of_walk(prefix, listing, listed.key[len(prefix) :]):
                 if not (reads and is_small(following)) and self._is_unknown(following):
                     self._background.start_soon(self._describe, following)

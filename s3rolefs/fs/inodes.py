@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from s3rolefs.model import ObjectInfo
 
 ROOT_NUMBER = InodeNumber(1)
-# Numbers of inodes have 63 bits; with this one they stand for none (passing.py).
-PASSING_MARK = 1 << 63
 
 
 class InodeTable:
@@ -38,8 +36,7 @@ class InodeTable:
         """Return a known inode; STALE when the number means nothing (any more)."""
         inode = self._by_number.get(number)
         if inode is None:
-            reason = Reason.PASSING if number & PASSING_MARK else Reason.STALE
-            raise FileSystemError(reason, f"inode {number} is not known")
+            raise FileSystemError(Reason.STALE, f"inode {number} is not known")
         return inode
 
     def find(self, number: InodeNumber) -> Inode | None:
@@ -198,8 +195,9 @@ class InodeTable:
         while not (
             inode.permanent or inode.lookups or inode.handles or inode.writer is not None or inode.children
         ):
-            if self._by_number.pop(inode.number, None) is None:
-                return
+            if self._by_number.get(inode.number) is not inode:
+                return  # dropped before; its number may be another one's by now
+            del self._by_number[inode.number]
             assert inode.parent is not None
             if inode.parent.children.get(inode.step) is inode:
                 del inode.parent.children[inode.step]

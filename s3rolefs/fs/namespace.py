@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from s3rolefs.fs.core import Core
     from s3rolefs.fs.inode import Inode
-    from s3rolefs.fs.passing import Passing
     from s3rolefs.model import FileHandle, InodeNumber
 
 log = logging.getLogger(__name__)
@@ -35,12 +34,9 @@ class Namespace:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def lookup(self, parent: InodeNumber, name: bytes) -> Inode | Passing:
-        """Return the inode of a name, with one more reference, or what stands for one on its way out."""
+    async def lookup(self, parent: InodeNumber, name: bytes) -> Inode:
+        """Return the inode of a name, with one more reference."""
         directory = self._core.directory(parent)
-        passing = self._core.clearings.passing(directory, name)
-        if passing is not None:
-            return passing
         if name == b".":
             inode = directory
         elif name == b"..":
@@ -137,26 +133,17 @@ class Namespace:
         """Remove a file; who has it open keeps its bytes until the last close."""
         self._core.check_writable()
         directory = self._core.directory(parent)
-        inode = await self._core.tree.lookup(directory, name, bare=True)
+        inode = await self._core.tree.lookup(directory, name)
         if inode.is_directory:
             raise FileSystemError(Reason.IS_DIRECTORY)
         async with self._core.tree_lock.shared(inode), inode.lock:
-            try:
-                await self._save_bytes_of_open(inode)
-                if inode.version is not None or (inode.writer is not None and inode.writer.doubt is not None):
-                    await self._remove_object(inode, directory)
-            except FileSystemError:
-                if inode.info is not None and inode.info.metadata is None:
-                    self._core.table.detach(
-                        inode
-                    )  # it stays, but what is known of it was enough to remove it only
-                raise
-            prefix, component = self._core.table.place_of(inode)
+            await self._save_bytes_of_open(inode)
+            if inode.version is not None or (inode.writer is not None and inode.writer.doubt is not None):
+                await self._remove_object(inode, directory)
             left = directory.info if inode.step == CONTENT else None
-            self._core.metadata.changed(prefix, component, left or NOTHING)
+            self._core.metadata.changed(*self._core.table.place_of(inode), left or NOTHING)
             self._core.committer.keeper.forget(inode)
             self._core.table.remove(inode)
-            self._core.clearings.removed(prefix, component)
             await self._core.committer.close_writer_if_unused(inode)
         inode.took(ctime_ns=time.time_ns())
         directory.children_changed()

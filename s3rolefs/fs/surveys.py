@@ -183,7 +183,7 @@ class Surveys:
         if survey is None or not survey.pays():
             return False
         async with survey.turn:
-            if not is_enough() and survey.leads_to(prefix):
+            if not is_enough() and survey.leads_to(prefix) and survey.pays():
                 survey.credit -= 1
                 await self._try(self._ask_flat(survey, survey.reached or ""))
         return True

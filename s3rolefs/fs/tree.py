@@ -60,13 +60,9 @@ class Tree:
         age_seconds = self._clock.boot_seconds() - inode.checked_at_seconds
         return max(0.0, self._files.metadata_ttl_seconds - age_seconds)
 
-    async def lookup(self, parent: Inode, name: bytes, *, bare: bool = False) -> Inode:
-        """Return the inode of a name; NOT_FOUND, NAME_TOO_LONG.
-
-        `bare`: it will be removed, so that of its attributes nothing but what a listing says needs to be
-        true.
-        """
-        return await self._find(parent, *names.read(names.decoded(name)), bare=bare)
+    async def lookup(self, parent: Inode, name: bytes) -> Inode:
+        """Return the inode of a name; NOT_FOUND, NAME_TOO_LONG."""
+        return await self._find(parent, *names.read(names.decoded(name)))
 
     def known(self, parent: Inode, name: bytes) -> Inode | None:
         """Return what a name stands for if that needs no request."""
@@ -84,7 +80,7 @@ class Tree:
                 return None
         return inode if inode is not None and self.is_fresh(inode) else None
 
-    async def _find(self, parent: Inode, form: Form, text: str, *, bare: bool = False) -> Inode:
+    async def _find(self, parent: Inode, form: Form, text: str) -> Inode:
         if form is Form.PART:
             return await self._part(parent, Step(Kind.PART, text))
         directory, file = Step(Kind.DIRECTORY, text), Step(Kind.OBJECT, text)
@@ -102,7 +98,7 @@ class Tree:
             changes = self._metadata.follow(prefix)
             # Of a removal that S3 has still to hear of the finder asks nothing.
             removing = self._metadata.is_removing(prefix, component)
-            found = await self._finder.resolve(prefix, component, form, bare=bare)
+            found = await self._finder.resolve(prefix, component, form)
             if (
                 not (changes.get(component) is None or (removing and changes.get(component) is NOTHING))
                 or changes.get(component + "/") is not None
@@ -172,6 +168,8 @@ class Tree:
         if there:
             return self.adopt(parent, step, info, beside=beside, checked_at_seconds=checked_at_seconds)
         known = parent.children.get(step)
+        if known is not None and known.checked_at_seconds > checked_at_seconds:
+            return known  # seen since this answer was asked for
         if known is not None and not known.is_unsent and not self._table.unsent_below(known):
             self._table.detach(known)
             return None

@@ -42,7 +42,6 @@ _QUIET = frozenset(
         Reason.INVALID,
         Reason.READ_ONLY,
         Reason.NO_ATTRIBUTE,
-        Reason.PASSING,
     )
 )
 

@@ -12,7 +12,7 @@ import os
 import select
 import socket
 import struct
-from pathlib import Path
+from contextlib import suppress
 
 _INIT = 26
 _PARALLEL_DIROPS = 1 << 18
@@ -27,18 +27,6 @@ _REQUEST = struct.Struct("=II32x4I")
 _REPLY = struct.Struct("=IiQ4IHH")
 # The kernel gives no request to whoever has room for less than its largest.
 _ROOM_BYTES = (1 << 20) + 4096
-_WAIT_MS = 5000
-
-
-def session_descriptor() -> int:
-    """Return the descriptor on which libfuse speaks with the kernel; LookupError without a session."""
-    for path in Path("/proc/self/fd").iterdir():
-        try:
-            if path.readlink() == Path("/dev/fuse"):
-                return int(path.name)
-        except FileNotFoundError:
-            continue  # the folder's own
-    raise LookupError("no descriptor of this process is open on /dev/fuse")
 
 
 def improved(request: bytes, reply: bytes) -> bytes:
@@ -66,27 +54,28 @@ def improved(request: bytes, reply: bytes) -> bytes:
 class Handshake:
     """Stand between the kernel and libfuse until FUSE_INIT is answered.
 
-    `forward` before libfuse reads for the first time; `finish` before each further wait, until it says that
-    it is over.
+    `begin` when the request is there and libfuse has not read it; `finish` before each further wait, until it
+    is over.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._request = b""
+    def __init__(self) -> None:
+        self.has_begun = False
+        self._descriptor = -1
         self._device = -1
+        self._request = b""
         self._ours: socket.socket | None = None
 
-    def forward(self) -> None:
-        """Take the request from the kernel and let libfuse find it; nothing happens where there is none."""
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)
-        if not poll.poll(_WAIT_MS):
-            return
-        self._device = os.dup(self._descriptor)
-        self._request = os.read(self._device, _ROOM_BYTES)
+    def begin(self, descriptor: int) -> None:
+        """Take the request from the kernel and let libfuse find it, unless the mount is gone already."""
+        self.has_begun, self._descriptor = True, descriptor
+        try:
+            self._request = os.read(descriptor, _ROOM_BYTES)
+        except OSError:
+            return  # which libfuse meets, too
+        self._device = os.dup(descriptor)
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            os.dup2(theirs.fileno(), self._descriptor, inheritable=False)
+            os.dup2(theirs.fileno(), descriptor, inheritable=False)
         self._ours.send(self._request)
 
     def finish(self) -> bool:
@@ -98,7 +87,8 @@ class Handshake:
         if not poll.poll(0):
             return False
         reply = self._ours.recv(_ROOM_BYTES)
-        os.write(self._device, improved(self._request, reply))
+        with suppress(OSError):  # unmounted meanwhile, of which libfuse hears next
+            os.write(self._device, improved(self._request, reply))
         os.dup2(self._device, self._descriptor, inheritable=False)
         os.close(self._device)
         self._ours.close()

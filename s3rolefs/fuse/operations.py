@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from s3rolefs.fs.filesystem import FileSystem
-    from s3rolefs.fs.passing import Passing
 
 BLOCK_UNIT_BYTES = 512
 PREFERRED_IO_BYTES = 1024 * 1024
@@ -55,8 +54,7 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: pyfuse3.InodeT, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         try:
-            found = await self._names.lookup(InodeNumber(parent_inode), name)
-            return self._entry(found) if isinstance(found, Inode) else self._passing(found)
+            return self._entry(await self._names.lookup(InodeNumber(parent_inode), name))
         except FileSystemError as error:
             if error.reason is not Reason.NOT_FOUND or self._negative_seconds <= 0:
                 raise
@@ -300,12 +298,6 @@ class Operations(pyfuse3.Operations):
             return self._descriptors.path(FileHandle(first))
         name = second if request in _BY_NAME and isinstance(second, bytes) else None
         return self._names.path(InodeNumber(first), name)
-
-    def _passing(self, found: Passing) -> pyfuse3.EntryAttributes:
-        entry = _unlinked(found.number, stat.S_IFREG)
-        entry.st_size = found.listed.size_bytes
-        entry.entry_timeout = entry.attr_timeout = 0
-        return entry
 
     def _entry(self, inode: Inode) -> pyfuse3.EntryAttributes:
         entry = pyfuse3.EntryAttributes()

@@ -62,8 +62,13 @@ class Lowlevel:
 
     async def wait_readable(self, descriptor: int) -> None:
         """Return when there is something to read; other tasks run meanwhile, or after some requests."""
-        if self._handshake is not None and self._handshake.finish():
-            self._handshake = None
+        if self._handshake is not None:
+            if not self._handshake.has_begun:
+                await trio.lowlevel.wait_readable(descriptor)
+                self._handshake.begin(descriptor)
+                return
+            if self._handshake.finish():
+                self._handshake = None
         if descriptor != self._polled:
             self._poll = select.poll()
             self._poll.register(descriptor, select.POLLIN)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyfuse3
 
-from s3rolefs.fuse.handshake import Handshake, session_descriptor
+from s3rolefs.fuse.handshake import Handshake
 from s3rolefs.fuse.kernel import NotMountedError
 from s3rolefs.fuse.patience import wait_with_patience
 
@@ -46,9 +46,7 @@ def open_session(
 
 async def serve() -> None:
     """Answer requests until the directory is unmounted or `end` is called."""
-    handshake = Handshake(session_descriptor())
-    handshake.forward()
-    wait_with_patience(handshake)
+    wait_with_patience(Handshake())
     await pyfuse3.main(max_tasks=_MAX_TASKS)
 
 

@@ -16,7 +16,6 @@ from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import names
 from s3rolefs.fs.attributes import Caller, Changes
 from s3rolefs.fs.filesystem import FileSystem
-from s3rolefs.fs.passing import Passing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -65,11 +64,7 @@ class Mounted:
     async def find(self, path: str) -> Inode:
         inode = self.names._core.table.root
         for name in filter(None, path.split("/")):
-            found = await self.names.lookup(inode.number, names.encoded(name))
-            if isinstance(found, Passing):  # whatever is done with that is answered ESTALE
-                found = await self.names.lookup(inode.number, names.encoded(name))
-            assert not isinstance(found, Passing)
-            inode = found
+            inode = await self.names.lookup(inode.number, names.encoded(name))
         return inode
 
     async def parent(self, path: str) -> tuple[Inode, bytes]:

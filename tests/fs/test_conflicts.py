@@ -7,8 +7,9 @@ import trio
 
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import Changes
-from s3rolefs.model import MIB
-from s3rolefs.s3.faults import Fault
+from s3rolefs.model import MIB, Key
+from s3rolefs.s3.faults import Fault, FaultyStore
+from s3rolefs.s3.store import ObjectAttributes
 from tests.fs.mounted import CALLER, kept_bytes, mounted
 
 
@@ -314,3 +315,36 @@ async def test_a_change_of_attributes_elsewhere_is_undone_by_content_that_was_be
         assert memory.counts == {"put": 1}
     assert await bucket.get("f") == b"y"
     assert (await bucket.head("f")).metadata["mode"] == str(0o100600)
+
+
+async def test_an_old_answer_that_it_is_absent_does_not_take_a_file_away(memory, tmp_path, autojump_clock):
+    """It was given before somebody made the file again, and arrives after another look-up saw that."""
+
+    class Slow(FaultyStore):
+        late_seconds = 0.0
+
+        async def head(self, key):
+            late_seconds = self.late_seconds
+            try:
+                return await super().head(key)
+            finally:
+                await trio.sleep(late_seconds)
+
+    store = Slow(memory)
+    async with mounted(store, tmp_path, metadata_ttl_seconds=1.0) as mount:
+        await memory.put(Key("f"), b"one", ObjectAttributes())
+        await mount.find("f")
+        await trio.sleep(5)
+        await memory.delete(Key("f"))
+        store.late_seconds = 2.0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mount.find, "f")
+            await trio.sleep(0.1)
+            await memory.put(Key("f"), b"two", ObjectAttributes())
+            store.late_seconds = 0.0
+            handle = await mount.open("f", os.O_RDWR)
+        await mount.descriptors.write(handle, 0, b"TWO")
+        await mount.close(handle)
+    content = bytearray(3)
+    await memory.get(Key("f"), [memoryview(content)])
+    assert content == b"TWO"

@@ -7,6 +7,7 @@ import trio.lowlevel
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import surveys
 from s3rolefs.model import FirstPage, Key
+from s3rolefs.s3.faults import Fault
 from s3rolefs.s3.memory import MemoryStore
 from s3rolefs.s3.store import ObjectAttributes
 from tests.fs.mounted import TrioClock, mounted
@@ -264,3 +265,18 @@ async def test_a_role_that_may_not_list_is_not_asked_to_again_and_again(tmp_path
             assert await mount.read(name) == b"x"
     # Each name with its HEAD, and twice for all of them.
     assert store.counts["refused"] <= 8 + 2
+
+
+async def test_many_who_ask_at_once_pay_for_no_more_pages_than_are_due(mount, bucket, faults, autojump_clock):
+    await fill(bucket, directories=1, files=20 * PAGE_KEYS)
+    directory = await mount.find("tree/d00")
+    names = [f"f{number:03}".encode() for number in range(20 * PAGE_KEYS)]
+    for name in names[:4]:
+        await mount.names.lookup(directory.number, name)
+    faults.plan(*(Fault(verb=verb, times=None, delay_seconds=0.1) for verb in ("list_page", "head")))
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for name in names[2 * PAGE_KEYS :: PAGE_KEYS]:
+            nursery.start_soon(mount.names.lookup, directory.number, name)
+    assert all(survey.credit >= 0 for survey in mount.names._core.surveys._surveys.values())
+    assert trio.current_time() - began < 0.5

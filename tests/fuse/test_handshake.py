@@ -8,7 +8,8 @@ import struct
 
 import pytest
 
-from s3rolefs.fuse.handshake import MAX_BACKGROUND, Handshake, improved, session_descriptor
+from s3rolefs.fuse.handshake import MAX_BACKGROUND, Handshake, improved
+from s3rolefs.fuse.patience import Lowlevel
 
 PARALLEL_DIROPS, WRITEBACK = 1 << 18, 1 << 16
 REST = bytes(range(32))
@@ -61,8 +62,8 @@ def test_other_messages_pass_as_they_are(asked, said):
 def test_only_the_first_request_and_its_answer_pass_through_our_hands(device):
     kernel, descriptor = device
     kernel.send(request(PARALLEL_DIROPS))
-    handshake = Handshake(descriptor)
-    handshake.forward()
+    handshake = Handshake()
+    handshake.begin(descriptor)
     assert os.read(descriptor, 8192) == request(PARALLEL_DIROPS)
     assert not handshake.finish()
     os.write(descriptor, reply(0))
@@ -75,19 +76,38 @@ def test_only_the_first_request_and_its_answer_pass_through_our_hands(device):
     assert handshake.finish()
 
 
-def test_without_a_request_everything_stays_as_it_is(device, monkeypatch):
-    kernel, descriptor = device
-    monkeypatch.setattr("s3rolefs.fuse.handshake._WAIT_MS", 1)
-    handshake = Handshake(descriptor)
-    handshake.forward()
+def test_a_mount_that_is_gone_before_it_begins_is_left_to_libfuse(device):
+    _, descriptor = device
+    os.set_blocking(descriptor, False)
+    handshake = Handshake()
+    handshake.begin(descriptor)
     assert handshake.finish()
-    os.write(descriptor, b"as before")
-    assert kernel.recv(8192) == b"as before"
 
 
-def test_a_process_without_a_session_has_no_descriptor():
-    with pytest.raises(LookupError, match="/dev/fuse"):
-        session_descriptor()
+def test_a_mount_that_goes_meanwhile_is_left_to_libfuse(device):
+    kernel, descriptor = device
+    kernel.send(request(PARALLEL_DIROPS))
+    handshake = Handshake()
+    handshake.begin(descriptor)
+    os.read(descriptor, 8192)
+    os.write(descriptor, reply(0))
+    kernel.close()
+    assert handshake.finish()
+    with pytest.raises(BrokenPipeError):
+        os.write(descriptor, b"more")
+
+
+async def test_the_first_wait_is_the_handshakes(device):
+    kernel, descriptor = device
+    lowlevel = Lowlevel(Handshake())
+    kernel.send(request(PARALLEL_DIROPS))
+    await lowlevel.wait_readable(descriptor)
+    assert os.read(descriptor, 8192) == request(PARALLEL_DIROPS)
+    os.write(descriptor, reply(0))
+    kernel.send(b"the next request")
+    await lowlevel.wait_readable(descriptor)
+    assert os.read(descriptor, 8192) == b"the next request"
+    assert kernel.recv(8192)[28:32] == struct.pack("=I", PARALLEL_DIROPS)
 
 
 def test_programs_look_names_of_one_directory_up_at_once(mount):

@@ -57,37 +57,6 @@ def test_a_copied_file_with_its_times_is_one_put_and_one_copy(mount, tmp_path):
     assert counts.get("copy", 0) == 0
 
 
-# Removing
-
-
-@pytest.fixture
-def to_clear(mount):
-    """A directory of what must be files, each with a mode of its own, of which one was just removed."""
-    for number in range(10):
-        mount.put(f"d/{number}", b"#!/bin/sh\necho $0\n#".ljust(5000, b"x"), mode=str(0o100700 + number))
-    mount.shell("ls d; rm d/0")
-    mount.ask("counts")
-    return mount
-
-
-def test_clearing_a_directory_takes_hardly_a_head(to_clear):
-    to_clear.shell("rm -r d")
-    counts = to_clear.ask("counts")
-    assert counts["delete"] == 9 + 1  # with the marker by which the directory stayed without them
-    assert counts.get("head", 0) <= 1
-    assert to_clear.ask("keys") == []
-
-
-def test_what_was_looked_up_for_its_removal_but_stays_is_itself(to_clear):
-    """The kernel takes ESTALE for a reason to look again: programs see nothing of it."""
-    done = to_clear.shell(
-        "stat -c %a d/1; head -c 10 d/2; d/3; mv d/4 moved; stat -c %a moved; chmod 640 d/5; stat -c %a d/5;"
-        "echo more >> d/6; tail -c 5 d/6; test -x d/7; truncate -s 3 d/8; stat -c %s d/8; touch -d @7 d/9;"
-        "stat -c %Y d/9; ls d | wc -l"
-    )
-    assert done.split() == ["701", "#!/bin/sh", "d/3", "704", "640", "more", "3", "7", "8"]
-
-
 # Files
 
 
