@@ -1,8 +1,8 @@
 """Operate on names and attributes: look up, make, remove, rename, change.
 
-The kernel serialises changes of the names of one directory, beside which no name of it is looked up for the first
-time; look-ups are parallel. What it does not serialise (a commit at close beside an unlink) is ordered by the
-inode's lock.
+The kernel serialises changes of the names of one directory, beside which no name of it is looked up for the
+first time; look-ups are parallel. What it does not serialise (a commit at close beside an unlink) is ordered
+by the inode's lock.
 """
 
 from __future__ import annotations
