@@ -174,16 +174,16 @@ class ConnectionPool:
             self._end(waiter, outcome.Error(failure), connection)
 
     def _carry_out_blocking(self, waiter: _Waiter, connection: Connection | None, repeated: bool) -> Report:
-        result: Result
         try:
             if connection is None:
                 origin = waiter.attempt.origin
                 proxy = choose_proxy(origin.scheme, origin.host, origin.port, self._environ)
                 connection = Connection(origin, proxy=proxy, tls=self._tls)
-            result = outcome.Value(connection.perform_blocking(waiter.attempt, repeated=repeated))
+            answer = connection.perform_blocking(waiter.attempt, repeated=repeated)
         except BaseException as error:
+            # In no variable: its traceback refers to this frame, which has the caller's buffers.
             return self._end, (waiter, outcome.Error(error), connection)
-        return self._end, (waiter, result, connection)
+        return self._end, (waiter, outcome.Value(answer), connection)
 
     def _end(self, waiter: _Waiter, result: Result, connection: Connection | None) -> None:
         """Let go of what an attempt had, and of the task that waits for it."""
