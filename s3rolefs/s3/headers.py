@@ -89,7 +89,7 @@ def encode_metadata(value: str) -> str:
 def decode_metadata(value: str) -> str:
     """Return a value as it was meant: raw UTF-8 and RFC 2047 words are both understood."""
     if not value.isascii():
-        # http.client reads headers as Latin-1; servers that answer raw bytes mean UTF-8.
+        # Headers are read as Latin-1; servers that answer raw bytes mean UTF-8.
         try:
             value = value.encode("latin-1").decode("utf-8")
         except UnicodeError:
