@@ -85,6 +85,14 @@ def names_in(directory: str | int) -> list[str]:
     return sorted(os.listdir(directory))  # noqa: PTH208 - a descriptor, too
 
 
+def is_that_long(path: Path, size: int) -> bool:
+    """Tell whether a file has that size already: truncating it by name then differs in the times."""
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
 def map_shared(file: int, offset: int, content: bytes) -> bytes:
     """Write through a mapping as far as the file goes; return what the mapping shows afterwards."""
     size = min(os.fstat(file).st_size, 4 * MIB)
@@ -213,7 +221,8 @@ class Calls(RuleBasedStateMachine):
 
     @rule(path=paths, size=sizes)
     def truncate(self, path, size):
-        self.by_path(os.truncate, path, size)
+        if not is_that_long(Path(self.roots[1], path), size):
+            self.by_path(os.truncate, path, size)
 
     # Descriptors
 
@@ -361,6 +370,8 @@ def test_what_differs_from_a_local_directory(place, bucket):
             assert file.read(5) == b"begin"
             assert os.lseek(file.fileno(), 0, os.SEEK_HOLE) == MIB + 5
         assert one.stat().st_atime_ns == 1
+        os.truncate(one, one.stat().st_size)
+        assert one.stat().st_mtime_ns == 1
         # The C library does by writing what the mount cannot promise.
         with one.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, 2 * MIB)
