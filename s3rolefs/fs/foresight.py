@@ -189,7 +189,6 @@ class Foresight:
         self._fetch_others(visit)
 
     def _visit(self, prefix: str, listing: Listing) -> Visit:
-        self._turn.total_tokens = _AT_ONCE_FAR if self._blocks.line.is_far else _AT_ONCE_NEAR
         visit = self._visits.get(prefix)
         if visit is None:
             goes_on = self._last is not None and self._last.evidence >= _MOST_EVIDENCE - 1
@@ -254,6 +253,11 @@ class Foresight:
                 if not count:
                     return
 
+    def _turns(self) -> trio.CapacityLimiter:
+        """Return what limits the requests at once: a far line takes more of them."""
+        self._turn.total_tokens = _AT_ONCE_FAR if self._blocks.line.is_far else _AT_ONCE_NEAR
+        return self._turn
+
     def _is_unknown(self, listed: ObjectInfo) -> bool:
         return self._particulars.known(listed) is None and not self._particulars.is_asked(listed)
 
@@ -261,14 +265,14 @@ class Foresight:
         return self._particulars.is_asked(listed) or self._blocks.has(version_of(listed), 0)
 
     async def _describe(self, listed: ObjectInfo) -> None:
-        async with self._turn:
+        async with self._turns():
             try:
                 await self._particulars.full(listed)
             except FileSystemError as error:
                 log.debug("HEAD of %s ahead of its reader: %s", listed.key, error)
 
     async def _fetch(self, listed: ObjectInfo, place: Place | None, index: int) -> None:
-        async with self._turn:
+        async with self._turns():
             if place is not None and index >= place.until:
                 return  # the guess was wrong
             if self._blocks.has_room(listed.size_bytes):

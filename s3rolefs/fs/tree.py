@@ -168,12 +168,15 @@ class Tree:
         if there:
             return self.adopt(parent, step, info, beside=beside, checked_at_seconds=checked_at_seconds)
         known = parent.children.get(step)
-        if known is not None and known.checked_at_seconds > checked_at_seconds:
-            return known  # seen since this answer was asked for
-        if known is not None and not known.is_unsent and not self._table.unsent_below(known):
-            self._table.detach(known)
-            return None
-        return known
+        if known is None or self._is_outdone(known, checked_at_seconds) or self._table.unsent_below(known):
+            return known
+        self._table.detach(known)
+        return None
+
+    @staticmethod
+    def _is_outdone(known: Inode, checked_at_seconds: float) -> bool:
+        """Tell whether a child was written, stored or seen here since S3 was asked for an answer about it."""
+        return known.is_unsent or known.checked_at_seconds > checked_at_seconds
 
     async def revalidate(self, inode: Inode) -> None:
         """Make sure an inode is still what its name stands for; STALE when it is not.
@@ -222,8 +225,8 @@ class Tree:
         `beside`: it is an object, and there may be a directory that has the plain name.
         """
         known = parent.children.get(step)
-        if known is not None and (known.is_unsent or known.checked_at_seconds > checked_at_seconds):
-            return known  # written or stored here while S3 was being asked
+        if known is not None and self._is_outdone(known, checked_at_seconds):
+            return known
         decoded = self._decoder.attributes(info, directory=step.kind is Kind.DIRECTORY)
         if known is not None:
             known.times_outdated |= self._keeps_other_times(known, info)

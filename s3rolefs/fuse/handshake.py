@@ -9,7 +9,6 @@ pair of sockets stands in the place of /dev/fuse. The layouts are those of linux
 from __future__ import annotations
 
 import os
-import select
 import socket
 import struct
 from contextlib import suppress
@@ -82,11 +81,10 @@ class Handshake:
         """Pass libfuse's answer on, once there is one; return whether nothing stands between any more."""
         if self._ours is None:
             return True
-        poll = select.poll()
-        poll.register(self._ours, select.POLLIN)
-        if not poll.poll(0):
+        try:
+            reply = self._ours.recv(_ROOM_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
             return False
-        reply = self._ours.recv(_ROOM_BYTES)
         with suppress(OSError):  # unmounted meanwhile, of which libfuse hears next
             os.write(self._device, improved(self._request, reply))
         os.dup2(self._device, self._descriptor, inheritable=False)

@@ -17,7 +17,7 @@ from s3rolefs.s3.attempt import Answer, Attempt, AttemptCancelled, FailureKind, 
 from s3rolefs.s3.multiplexer import Call, Multiplexer, Result, is_small
 from s3rolefs.s3.proxies import choose_proxy
 from s3rolefs.s3.transport import Connection, NothingCameError
-from s3rolefs.s3.workers import Report, Workers
+from s3rolefs.s3.workers import Workers
 
 if TYPE_CHECKING:
     import ssl
@@ -173,7 +173,9 @@ class ConnectionPool:
             failure = TransportFailure(FailureKind.BROKEN, f"no thread for a request: {error}", sent=repeated)
             self._end(waiter, outcome.Error(failure), connection)
 
-    def _carry_out_blocking(self, waiter: _Waiter, connection: Connection | None, repeated: bool) -> Report:
+    def _carry_out_blocking(
+        self, waiter: _Waiter, connection: Connection | None, repeated: bool
+    ) -> Callable[[], None]:
         try:
             if connection is None:
                 origin = waiter.attempt.origin
@@ -182,8 +184,8 @@ class ConnectionPool:
             answer = connection.perform_blocking(waiter.attempt, repeated=repeated)
         except BaseException as error:
             # In no variable: its traceback refers to this frame, which has the caller's buffers.
-            return self._end, (waiter, outcome.Error(error), connection)
-        return self._end, (waiter, outcome.Value(answer), connection)
+            return partial(self._end, waiter, outcome.Error(error), connection)
+        return partial(self._end, waiter, outcome.Value(answer), connection)
 
     def _end(self, waiter: _Waiter, result: Result, connection: Connection | None) -> None:
         """Let go of what an attempt had, and of the task that waits for it."""

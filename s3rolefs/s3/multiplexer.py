@@ -44,7 +44,7 @@ def is_small(attempt: Attempt) -> bool:
 class Call:
     """Follow one exchange; `ended` gets its outcome. NothingCameError: it may be repeated elsewhere."""
 
-    __slots__ = ("attempt", "body_bytes", "connection", "deadline", "ended", "reception", "unsent")
+    __slots__ = ("attempt", "connection", "deadline", "ended", "reception", "unsent")
 
     def __init__(
         self, attempt: Attempt, connection: Connection, ended: Callable[[Call, Result], None]
@@ -53,7 +53,6 @@ class Call:
         self.connection = connection
         self.ended = ended
         self.reception = Reception(attempt)
-        self.body_bytes = 0
         self.unsent = memoryview(b"")
         self.deadline = math.inf
 
@@ -76,7 +75,6 @@ class Multiplexer:
         sock = call.connection.sock
         assert sock is not None
         body = joined_body(call.attempt) or b""
-        call.body_bytes = len(body)
         call.unsent = memoryview(call.connection.head(call.attempt) + body)
         if sock.gettimeout() != 0.0:  # a thread had it before
             sock.setblocking(False)
@@ -157,7 +155,7 @@ class Multiplexer:
             # The server's reason may be there to read, or the end of the connection.
             self._limit_wait(call, min(_REASON_SECONDS, call.attempt.io_timeout_seconds))
         else:
-            call.attempt.record_sent(call.body_bytes)
+            call.attempt.record_sent(len(joined_body(call.attempt) or b""))
             self._limit_wait(call, call.attempt.answer_timeout_seconds)
         self._watch(sock, select.EPOLLIN)
 
@@ -165,16 +163,7 @@ class Multiplexer:
         """Receive what there is; return when the answer is whole."""
         reception = call.reception
         while not reception.is_whole:
-            room = reception.room()
-            count = sock.recv_into(self._scratch if room is None else room)
-            if count == 0:
-                if not reception.began:
-                    raise ConnectionResetError("the connection ended instead of an answer")
-                reception.end()
-            elif room is None:
-                reception.feed(self._scratch[:count])
-            else:
-                reception.received(count)
+            reception.take_with(sock.recv_into, self._scratch)
             if not reception.is_whole:
                 self._limit_wait(call, call.attempt.io_timeout_seconds)
 

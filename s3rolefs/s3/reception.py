@@ -1,7 +1,7 @@
 """Take in one HTTP answer as its bytes come, whoever receives them: a thread that waits, or the loop.
 
 No I/O happens here. httptools (llhttp, the parser of Node.js) reads heads and chunks; a body of known length
-that is to fill the caller's buffers is received past it, straight into `room()`.
+that is to fill the caller's buffers is received past it, straight into them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from s3rolefs.model import KIB, MIB
 from s3rolefs.s3.attempt import Answer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from s3rolefs.s3.attempt import Attempt
 
 LARGEST_DOCUMENT_BYTES = 64 * MIB
@@ -94,15 +96,23 @@ class Reception:
             if self._head_bytes > _LONGEST_HEAD_BYTES:
                 raise NotHttpError("the head of the answer does not end")
 
-    def room(self) -> memoryview | None:
-        """Return where to receive the next bytes, to be told by `received`; None: they go to `feed`."""
-        if not self._fills or self._length is None or self.is_whole:
-            return None
-        return self._next_room()[: self._into_left]
+    def take_with(self, receive: Callable[[memoryview], int], scratch: memoryview) -> None:
+        """Take in what `receive` puts into the memory that it is given (0: the connection ended).
 
-    def received(self, count: int) -> None:
-        """Count bytes that were received into `room()`."""
-        self._take(count)
+        That is `scratch`, or the buffer whose turn it is. What `receive` raises passes; ConnectionResetError
+        when the end came before any byte, otherwise as `feed` and `end`.
+        """
+        fills_directly = self._fills and self._length is not None
+        room = self._next_room()[: self._into_left] if fills_directly else scratch
+        count = receive(room)
+        if count == 0:
+            if not self.began:
+                raise ConnectionResetError("the connection ended instead of an answer")
+            self.end()
+        elif fills_directly:
+            self._take(count)
+        else:
+            self.feed(scratch[:count])
 
     def end(self) -> None:
         """Take note that the connection ended; raise CutOffError when that was too early."""

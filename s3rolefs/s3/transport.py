@@ -89,7 +89,7 @@ class Connection:
         at once, as long as nothing of an answer came. `repeated`: that happened before.
         """
         try:
-            if self.is_usable():
+            if self.sock is not None:  # looked at by whoever handed it over
                 try:
                     return self._talk(attempt, repeated=repeated)
                 except NothingCameError as nothing:
@@ -185,37 +185,24 @@ class _Receiver:
 
     def receive_blocking(self) -> None:
         """Return when the answer is whole; OSError, NotHttpError, CutOffError, or AttemptCancelled."""
-        reception, sock = self._reception, self._sock
         scratch = memoryview(bytearray(_SCRATCH_BYTES))
-        while not reception.is_whole:
-            room = reception.room()
-            if room is None:
-                count = sock.recv_into(scratch)
-            elif len(room) >= _LONG_BYTES and not isinstance(sock, ssl.SSLSocket):
-                count = self._receive_long(room)
-            else:
-                self._wait_ourselves()
-                count = sock.recv_into(room)
-            if count == 0:
-                if not reception.began:
-                    raise ConnectionResetError("the connection ended instead of an answer")
-                reception.end()
-            elif room is None:
-                if not reception.began:
-                    sock.settimeout(self._attempt.io_timeout_seconds)
-                reception.feed(scratch[:count])
-            else:
-                reception.received(count)
+        self._reception.take_with(self._receive, scratch)
+        self._sock.settimeout(self._attempt.io_timeout_seconds)
+        while not self._reception.is_whole:
+            self._reception.take_with(self._receive, scratch)
         self._wait_ourselves()
 
-    def _receive_long(self, into: memoryview) -> int:
-        """Fill a buffer, or less at the end of the connection and where the line is slow."""
+    def _receive(self, into: memoryview) -> int:
+        if len(into) < _LONG_BYTES or isinstance(self._sock, ssl.SSLSocket):
+            self._wait_ourselves()
+            return self._sock.recv_into(into)
         if not self._kernel_waits:
             self._kernel_waits = True
             self._sock.settimeout(None)
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _LOOK)
         while True:
             try:
+                # The whole buffer, or less at the end of the connection and where the line is slow.
                 return self._sock.recv_into(into, 0, socket.MSG_WAITALL)
             except BlockingIOError:
                 if self._attempt.idle_seconds() >= self._attempt.io_timeout_seconds:

@@ -13,21 +13,18 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 2.0
 
-Report = tuple["Callable[..., None]", tuple[object, ...]]
-"""What is to be called on the loop, and with what."""
-
 
 class Workers:
     """Keep the threads. Everything but the jobs runs on one trio loop, which never waits for a thread."""
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], Report] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], Callable[[], None]] | None] = queue.SimpleQueue()
         self._threads = 0
         self._busy = 0
         self._token = trio.lowlevel.current_trio_token()
         self._all_ended = trio.Event()
 
-    def put(self, job: Callable[[], Report]) -> None:
+    def put(self, job: Callable[[], Callable[[], None]]) -> None:
         """Run `job` in a thread, which must not raise, and call what it returns on the loop."""
         if self._busy == self._threads:
             threading.Thread(target=self._work, name=f"s3-worker-{self._threads + 1}", daemon=True).start()
@@ -55,10 +52,9 @@ class Workers:
         except trio.RunFinishedError:
             pass
 
-    def _report(self, report: Report) -> None:
+    def _report(self, report: Callable[[], None]) -> None:
         self._busy -= 1
-        function, arguments = report
-        function(*arguments)
+        report()
 
     def _thread_ended(self) -> None:
         self._threads -= 1

@@ -48,7 +48,7 @@ def pieces(*parts, keep=True):
     def step(_received, connection):
         for part in parts:
             connection.sendall(part)
-            time.sleep(0.02)
+            time.sleep(0.02)  # nothing tells a server that a piece was received by itself
         return keep
 
     return step
@@ -232,7 +232,7 @@ async def test_who_waits_has_a_turn_when_the_one_before_fails_or_is_cancelled(on
             while not on_loop:
                 await trio.lowlevel.checkpoint()
             if cancelled:
-                nursery.start_soon(cancel_soon, before)
+                nursery.start_soon(cancel_once_somebody_waits, pool, before)
             with trio.fail_after(2):
                 assert (await pool.run(attempt_at(server))).body == b"last"
 
@@ -243,8 +243,9 @@ async def cancellable(pool, attempt, *, task_status):
         await failure_of(pool, attempt)
 
 
-async def cancel_soon(scope):
-    await trio.sleep(0.05)
+async def cancel_once_somebody_waits(pool, scope):
+    while not pool._queue:
+        await trio.lowlevel.checkpoint()
     scope.cancel()
 
 
