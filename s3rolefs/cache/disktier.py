@@ -40,7 +40,7 @@ _READERS = 4
 _STEPS_AHEAD = 4
 # What is read more slowly comes from the disk, not from the kernel's cache.
 _CACHED_BYTES_PER_SECOND = 2 << 30
-_PROOFS_LIMIT = 100_000
+_VERSIONS_LIMIT = 100_000
 # After a failure nothing is written for so long.
 PAUSE_SECONDS = 60.0
 _CLOSE_SECONDS = 5.0
@@ -67,7 +67,7 @@ class DiskTier:
         # What waits to be written keeps its memory; what comes when so much waits is not written.
         self._waiting_limit_bytes = waiting_limit_bytes
         # When (boot clock) S3 last told this role of a version.
-        self._proofs: LRUCache[tuple[Key, str], float] = LRUCache(_PROOFS_LIMIT)
+        self._proofs: LRUCache[tuple[Key, str], float] = LRUCache(_VERSIONS_LIMIT)
         self._asking: dict[tuple[Key, str], trio.Event] = {}
         self._waiting: deque[tuple[ObjectVersion, int, Block]] = deque()
         self._waiting_bytes = 0
@@ -77,7 +77,7 @@ class DiskTier:
         self._pause_until = float("-inf")
         self._failing = False
         # Of versions that were read in steps, up to where the kernel was told of them.
-        self._expected: LRUCache[object, int] = LRUCache(_PROOFS_LIMIT)
+        self._expected: LRUCache[object, int] = LRUCache(_VERSIONS_LIMIT)
         self._is_slow = False
         self._readers = trio.CapacityLimiter(_READERS)
         self._writer = trio.CapacityLimiter(1)
@@ -135,8 +135,10 @@ class DiskTier:
 
     def _look_ahead(self, version: ObjectVersion, first: int, count: int) -> None:
         """Let the kernel fetch what comes behind a step, too: a disk does many blocks at once."""
-        begin = max(first + 1, self._expected.get(version.token, 0))
         until = min(first + count * (1 + _STEPS_AHEAD), version.block_count())
+        told = self._expected.get(version.token, 0)
+        # Beyond that was another reading: the kernel may have let it go since.
+        begin = told if first < told <= until else first + 1
         if begin < until:
             self._expected[version.token] = until
             self._background.start_soon(

@@ -8,6 +8,7 @@ import threading
 import pytest
 import trio
 
+from s3rolefs.cache import disktier
 from s3rolefs.cache.background import Background
 from s3rolefs.cache.blockfiles import BlockFiles
 from s3rolefs.cache.blocks import BlockCache, ObjectVersion
@@ -32,6 +33,11 @@ class ShakyFiles(BlockFiles):
         self.flowing.set()
         self.failure = 0
         self.writes = 0
+        self.expected = []
+
+    def expect(self, path):
+        self.expected.append(int(path.suffix[1:]))
+        super().expect(path)
 
     def write(self, path, block):
         self.flowing.wait(20)
@@ -138,3 +144,29 @@ async def test_many_readers_ask_once_whether_they_may(caches, files, version, st
         for _ in range(5):
             nursery.start_soon(caches().read, version, 0, 10)
     assert dict(store.counts) == {"head": 1}
+
+
+async def read_in_steps(disk, files, version, *, told):
+    """Read a file from beginning to end, two blocks at a time; the kernel is told of the blocks `told`."""
+    files.expected.clear()
+    buffers = [memoryview(bytearray(BLOCK_BYTES)) for _ in range(2)]
+    for first in range(0, BLOCKS, 2):
+        assert await disk.read(version, first, buffers) == [True, True]
+        assert buffers[0] == CONTENT[first * BLOCK_BYTES :][:BLOCK_BYTES]
+    await trio.to_thread.run_sync(wait_until, lambda: len(files.expected) >= len(told), 5.0)
+    assert sorted(files.expected) == list(told)
+
+
+@pytest.mark.parametrize("is_slow", [True, False])
+async def test_only_a_slow_disk_is_told_of_blocks_and_of_each_once_in_a_reading(
+    files, store, version, clock, nursery, monkeypatch, is_slow
+):
+    monkeypatch.setattr(disktier, "_CACHED_BYTES_PER_SECOND", float("inf") if is_slow else 0)
+    files.prepare()
+    for index in range(BLOCKS):
+        files.write(files.path(version, index), memoryview(CONTENT)[index * BLOCK_BYTES :][:BLOCK_BYTES])
+    disk = DiskTier(files, store, Background(nursery), clock, proof_seconds=10, waiting_limit_bytes=0)
+    # By the first step it is not known yet that the disk is slow.
+    await read_in_steps(disk, files, version, told=range(3, BLOCKS) if is_slow else ())
+    for _ in range(2):
+        await read_in_steps(disk, files, version, told=range(1, BLOCKS) if is_slow else ())

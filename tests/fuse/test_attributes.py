@@ -348,3 +348,17 @@ def test_copies_do_not_take_along_what_s3_says(with_xattr, tmp_path):
         assert xattrs.decode(with_xattr.ask("metadata", name)["xattr"]) == {"user.a": "MQ=="}
     with pytest.raises(PermissionError):
         os.setxattr(with_xattr.path / "f", "user.s3.etag", b"1")
+
+
+@pytest.mark.parametrize(("served", "changes"), [("mount", False), ("write_through", True)])
+def test_truncating_by_name_to_the_size_that_a_file_has(request, served, changes):
+    """The kernel decides it where it gathers writes; ftruncate(2) changes the time everywhere."""
+    path = request.getfixturevalue(served).path / "f"
+    path.write_bytes(b"abc")
+    os.utime(path, ns=(1, 1))
+    os.truncate(path, 3)
+    assert (path.stat().st_mtime_ns != 1) == changes
+    with path.open("r+b") as file:
+        os.utime(path, ns=(1, 1))
+        os.ftruncate(file.fileno(), 3)
+        assert path.stat().st_mtime_ns != 1
