@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from s3rolefs.cache.listings import DIRECTORY
 from s3rolefs.errors import FileSystemError, Reason, StoreError
 from s3rolefs.fs.descriptions import object_attributes, stored_info, without_times
 from s3rolefs.fs.inode import Inode, version_of
@@ -111,11 +112,15 @@ class Committer:
             if writer.dirty:
                 await self._send(inode, writer)
         except FileSystemError as error:
-            if _is_conflict(inode, error):
+            if not _is_conflict(inode, error):
+                if keep:
+                    self._keep(inode, writer, error)
+                raise
+            if not inode.is_directory:
                 raise self._lost(inode, writer, keep=keep) from error
-            if keep:
-                self._keep(inode, writer, error)
-            raise
+            # Somebody else has made the directory, too: theirs is as good, and is looked at again.
+            self._doubt(inode)
+            await self.give_up(inode)
         self.keeper.forget(inode)
         inode.times_were_set = False
 
@@ -123,12 +128,13 @@ class Committer:
         key = self._table.key(inode)
         await self._removals.settle(key)
         attributes = await self._description(inode)
+        before = inode.info if inode.is_directory else inode.version
         try:
             stored, used = await writer.send(
                 key,
                 attributes,
-                if_match=inode.version.etag if inode.version is not None else None,
-                if_none_match=inode.version is None,
+                if_match=before.etag if before is not None else None,
+                if_none_match=before is None,
             )
         except StoreError as error:
             if not error.outcome_unknown:
@@ -193,14 +199,10 @@ class Committer:
             raise
         size_bytes = inode.info.size_bytes if inode.info is not None else 0
         info = stored_info(key, stored, attributes, size_bytes, inode.attributes.mtime_ns)
-        if inode.version is None:  # a directory
-            inode.stored(info, None, self._clock.boot_seconds())
-            self._metadata.changed(info.key, "", info)
-            return
-        moved = replace(inode.version, etag=stored.etag)
+        version = version_of(info) if inode.version is None else replace(inode.version, etag=stored.etag)
         if inode.writer is not None:
-            inode.writer.rebase(moved)
-        self.stored(inode, info, moved)
+            inode.writer.rebase(version)
+        self.stored(inode, info, version)
 
     async def _description(self, inode: Inode) -> ObjectAttributes:
         """Return what is to stand beside an inode's bytes, with all that has to survive."""
@@ -211,7 +213,7 @@ class Committer:
         """Ask for what only HEAD knows of an object that is about to be replaced: it has to survive."""
         if inode.info is not None and inode.info.metadata is not None:
             return
-        if inode.version is None and not inode.is_directory:
+        if inode.version is None and (inode.is_unsent or not inode.is_directory):
             return  # nothing is there
         try:
             info = await self._store.head(self._table.key(inode))
@@ -227,8 +229,13 @@ class Committer:
             inode.took(xattr=(info.metadata or {}).get("xattr"))
 
     def stored(self, inode: Inode, info: ObjectInfo, version: ObjectVersion) -> None:
-        """Enter what S3 holds now into the inode and the caches."""
-        inode.stored(info, version, self._clock.boot_seconds())
+        """Enter what S3 holds now into the inode and the caches; a directory's object is its marker."""
+        inode.stored(info, None if inode.is_directory else version, self._clock.boot_seconds())
+        if inode.is_directory:
+            self._metadata.changed(info.key, "", info)
+            if not inode.permanent:
+                self._metadata.changed(*self._table.place_of(inode), DIRECTORY)
+            return
         assert inode.parent is not None
         if inode.step == CONTENT:
             inode.parent.info = info
@@ -257,6 +264,7 @@ class Committer:
         self._table.writing.discard(inode)
         if writer is not None:
             await writer.close()
+        self._table.drop_if_unused(inode)
 
     def _keep(self, inode: Inode, writer: Writer, error: FileSystemError) -> None:
         known = inode in self.keeper

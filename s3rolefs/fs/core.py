@@ -15,6 +15,7 @@ from s3rolefs.fs.attributes import Attributes, Caller, Changes, new_attributes
 from s3rolefs.fs.commit import Committer
 from s3rolefs.fs.descriptions import object_attributes
 from s3rolefs.fs.directories import Directories
+from s3rolefs.fs.exclusion import is_lock
 from s3rolefs.fs.finding import Finder
 from s3rolefs.fs.foresight import Foresight
 from s3rolefs.fs.inode import Inode, version_of
@@ -172,6 +173,7 @@ class Core:
         if not beside:
             self.check_free(directory, step)
         if step == CONTENT:  # it takes the place of the empty marker
+            await self.commit(directory)
             marker = await self.particulars.marker(self.table.key(directory))
             directory.info = marker or directory.info
         known = directory.children.get(step)
@@ -191,6 +193,22 @@ class Core:
         self.committer.new_writer(inode, empty=True).touch()
         directory.children_changed()
         return inode
+
+    async def new_directory(self, parent: Inode, step: Step, attributes: Attributes) -> Inode:
+        """Make a directory; EXISTS. With `writeback` S3 hears of it a little later, if it is no lock."""
+        now_seconds = self.clock.boot_seconds()
+        if self.files.writeback and not self.is_exclusive(step):
+            inode = self.directories.begin(parent, step, attributes, now_seconds)
+            self.committer.new_writer(inode, empty=True).touch()
+            if self.queue.take(inode):
+                return inode
+            await self.committer.give_up(inode)
+            self.table.remove(inode)
+        return await self.directories.make(parent, step, attributes, now_seconds)
+
+    def is_exclusive(self, step: Step) -> bool:
+        """Tell whether who makes something has to hear at once that somebody else was first."""
+        return self.files.exclusive_at_open or is_lock(step.text)
 
     async def refreshed(self, number: InodeNumber) -> Inode:
         """Return an inode with what is known of it as fresh as the options say."""

@@ -17,7 +17,6 @@ from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import Caller, Changes, without_privileges
 from s3rolefs.fs.core import check_named
 from s3rolefs.fs.directoryview import DirectoryEntry, DirectoryView
-from s3rolefs.fs.exclusion import is_lock
 from s3rolefs.fs.names import Kind
 from s3rolefs.fs.reader import Reader
 from s3rolefs.model import FileHandle, InodeNumber
@@ -76,7 +75,7 @@ class Descriptors:
             known.lookups += 1
             return handle, known
         inode = await self._core.new_file(parent, name, stat.S_IFREG | stat.S_IMODE(mode), caller)
-        if flags & os.O_EXCL and (self._core.files.exclusive_at_open or is_lock(inode.step.text)):
+        if flags & os.O_EXCL and self._core.is_exclusive(inode.step):
             await self._core.store_new(inode, b"")
         else:
             inode.lookups += 1

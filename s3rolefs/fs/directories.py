@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from s3rolefs.cache.listings import DIRECTORY, NOTHING, Listing
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import surveys
 from s3rolefs.fs.attributes import DIRECTORY_CONTENT_TYPE, Attributes, to_metadata
+from s3rolefs.fs.concurrency import at_once
 from s3rolefs.fs.directoryview import DirectoryView
-from s3rolefs.model import Key, ListPage, ObjectInfo
+from s3rolefs.model import Key, ObjectInfo
 from s3rolefs.s3.store import ObjectAttributes, ObjectStore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from s3rolefs.cache.background import Background
     from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.inodes import InodeTable
     from s3rolefs.fs.names import Step
+    from s3rolefs.fs.removals import Removals
     from s3rolefs.fs.surveys import Surveys
 
 log = logging.getLogger(__name__)
@@ -46,31 +51,63 @@ class Directories:
         prefix, place = self.table.place(parent, step)
         info = await self._put_marker(Key(prefix + place), attributes, only_new=True)
         self.metadata.changed(prefix, place, DIRECTORY)
+        return self.begin(parent, step, attributes, now_seconds, info=info)
+
+    def begin(
+        self,
+        parent: Inode,
+        step: Step,
+        attributes: Attributes,
+        now_seconds: float,
+        *,
+        info: ObjectInfo | None = None,
+    ) -> Inode:
+        """Make the inode of a directory that nothing is in; `info` is its marker, None: S3 has none yet."""
+        key = self.table.directory_prefix(parent) + step.key
         empty = Listing(began_at_seconds=now_seconds, marker=info)
-        self.metadata.keep_listing(info.key, empty, self.metadata.follow(info.key))
+        self.metadata.keep_listing(key, empty, self.metadata.follow(key))
         known = parent.children.get(step)
         if known is not None:
             self.table.detach(known)
         return self.table.add(parent, step, attributes, info=info, checked_at_seconds=now_seconds)
 
-    async def remove(self, directory: Inode) -> None:
-        """Remove an empty directory; NOT_EMPTY is decided by the bucket and by files not yet in it."""
+    async def remove(self, directory: Inode, removals: Removals) -> None:
+        """Remove an empty directory; NOT_EMPTY is decided by the bucket and by files not yet in it.
+
+        What waits to be removed below it goes first, or the reason why not is raised.
+        """
         assert directory.parent is not None
         prefix = self.table.directory_prefix(directory)
-        if self.table.unsent_below(directory):
-            raise FileSystemError(Reason.NOT_EMPTY)
         if directory.is_part:
-            if await DirectoryView(self, directory).entry(0) is not None:
+            await removals.settle_below(prefix, leaving=True)
+            view = DirectoryView(self, directory)
+            if self.table.unsent_below(directory) or await view.entry(0) is not None:
                 raise FileSystemError(Reason.NOT_EMPTY)
             self.table.remove(directory)
             return
-        page = await self.store.list_page(prefix, delimiter="", limit=2)
-        if holds_something(page, prefix):
+        left = await self._left_below(prefix, removals)
+        if self.table.unsent_below(directory) or holds_something(left, prefix):
             raise FileSystemError(Reason.NOT_EMPTY)
-        if page.objects or directory.info is not None:
+        if left or directory.info is not None:
             await self.stay_without(directory)
             await self.store.delete(Key(prefix))
         self.gone(directory)
+
+    async def _left_below(self, prefix: str, removals: Removals) -> list[ObjectInfo]:
+        """Return the first two objects below a prefix once all that waits to be removed there has gone."""
+        going = removals.below(prefix)
+        if len(going) + 2 > surveys.PAGE_KEYS:
+            await removals.settle_below(prefix, leaving=True)
+            going = {}
+        objects: list[ObjectInfo] = []
+
+        async def look() -> None:
+            page = await self.store.list_page(prefix, delimiter="", limit=len(going) + 2)
+            # It may still show what goes meanwhile; what somebody else has put in its place stays.
+            objects.extend(info for info in page.objects if going.get(info.key) != info.etag)
+
+        await at_once(partial(removals.settle_below, prefix, leaving=True), look)
+        return objects
 
     def gone(self, directory: Inode) -> None:
         """Forget a directory that was removed or moved away."""
@@ -95,7 +132,7 @@ class Directories:
         """Return the implicit directory that goes with a child; None when there is more, or it stays."""
         while directory is not None and directory.is_part:
             directory = directory.parent
-        if directory is None or directory.permanent or directory.info is not None:
+        if directory is None or directory.permanent or directory.info is not None or directory.is_unsent:
             return None
         listing = self.metadata.listing(prefix)
         if listing is not None and listing.has_other_than(place):
@@ -149,6 +186,6 @@ class Directories:
         return info
 
 
-def holds_something(page: ListPage, prefix: str) -> bool:
+def holds_something(first: Iterable[ObjectInfo], prefix: str) -> bool:
     """Tell from the first two objects below a prefix whether there is more than an empty marker."""
-    return any(info.key != prefix or info.size_bytes for info in page.objects)
+    return any(info.key != prefix or info.size_bytes for info in first)

@@ -8,6 +8,7 @@ works on single files, alone for the move of a directory), then an inode's lock,
 from __future__ import annotations
 
 import logging
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -226,6 +227,12 @@ class FileSystem:
     def _inode_for(self, kept: KeptVersion) -> Inode | None:
         """Make the inode of a kept version and those above it; None: another one has its place."""
         *directories, last = names.steps(kept.key[len(self._prefix) :])
+        if stat.S_ISDIR(kept.attributes.mode):  # what waits is its marker
+            directory = self._directory_for(directories)
+            if directory is None or directory.writer is not None:
+                return None
+            directory.attributes = kept.attributes
+            return directory
         parent = self._directory_for(directories)
         if parent is None or last in parent.children:
             return None

@@ -207,9 +207,13 @@ class InodeTable:
         """Return the files that a descriptor may write to."""
         return [inode for inode in self._by_number.values() if inode.writable_handles]
 
-    def unsent_below(self, directory: Inode) -> list[Inode]:
-        """Return the files below a directory with content that S3 lacks: it exists as long as they do."""
+    def unsent_within(self, directory: Inode) -> list[Inode]:
+        """Return what S3 lacks of a directory: files and directories below it, and its own marker."""
         return [inode for inode in self.writing if inode.is_unsent and inode.is_within(directory)]
+
+    def unsent_below(self, directory: Inode) -> list[Inode]:
+        """Return what S3 lacks below a directory: it exists as long as that does."""
+        return [inode for inode in self.unsent_within(directory) if inode is not directory]
 
     def unsent_children(self, directory: Inode) -> set[Step]:
         """Return the children of a directory that are, or lead to, content that S3 lacks."""

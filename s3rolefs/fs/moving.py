@@ -141,7 +141,7 @@ class Mover:
 
         await at_once(look, list_all)
         assert page is not None
-        if holds_something(page, new_prefix):
+        if holds_something(page.objects, new_prefix):
             raise FileSystemError(Reason.NOT_EMPTY if overwrite else Reason.EXISTS)
         if page.objects and not overwrite:
             raise FileSystemError(Reason.EXISTS)
@@ -267,7 +267,7 @@ class Mover:
             async with inode.lock:
                 await self._committer.commit(inode)
 
-        await for_each(self._table.unsent_below(directory), commit, limit=_COPIES_AT_ONCE)
+        await for_each(self._table.unsent_within(directory), commit, limit=_COPIES_AT_ONCE)
         await self._removals.settle_below(self._table.directory_prefix(directory))
 
     def _point(

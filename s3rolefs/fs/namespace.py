@@ -124,8 +124,7 @@ class Namespace:
                 inode = self._core.tree.make_part(directory, step)
                 inode.attributes = attributes
             else:
-                now_seconds = self._core.clock.boot_seconds()
-                inode = await self._core.directories.make(directory, step, attributes, now_seconds)
+                inode = await self._core.new_directory(directory, step, attributes)
         directory.children_changed()
         inode.lookups += 1
         return inode
@@ -175,8 +174,9 @@ class Namespace:
         if inode.permanent:
             raise FileSystemError(Reason.BUSY, "this directory is the map's")
         async with self._core.tree_lock.shared(inode), inode.lock:
-            await self._core.removals.settle_below(self._core.table.directory_prefix(inode), leaving=True)
-            await self._core.directories.remove(inode)
+            await self._core.directories.remove(inode, self._core.removals)
+            self._core.committer.keeper.forget(inode)
+            await self._core.committer.close_writer_if_unused(inode)
         directory.children_changed()
 
     async def rename(
@@ -223,6 +223,8 @@ class Namespace:
         if inode.is_directory:
             if new_directory.is_within(inode):
                 raise FileSystemError(Reason.INVALID, "a directory cannot move below itself")
+            if target is not None:
+                await self._core.commit(target)
             async with self._core.tree_lock.moving(inode):
                 if target is not None and self._core.table.unsent_below(target):
                     raise FileSystemError(Reason.NOT_EMPTY)

@@ -3,7 +3,8 @@
 A file waits until nobody has closed one for a moment, or for some seconds: what is removed, renamed or
 written again by then is sent once, or never, and who writes many files has the machine for that alone. Each
 version is in the journal before its close returns. What has no room there is sent at once, as without
-`writeback`; what fails is kept and tried again, as there.
+`writeback`; what fails is kept and tried again, as there. A directory that was made waits in the same way:
+its marker is an empty file.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ class _Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """Count what S3 has still to hear of; `oldest_seconds` is the age of what waits for longest."""
+    """Count what S3 has still to hear of; `oldest_seconds` is the age of what waits for longest.
+
+    A directory that was made is one of the `files`.
+    """
 
     files: int
     bytes: int
@@ -109,21 +113,24 @@ class Queue:
 
     async def put(self, inode: Inode) -> None:
         """Take a file whose lock is held; where it has no room, send it and raise what that meets."""
+        if not self.take(inode):
+            await self._committer.commit(inode)
+
+    def take(self, inode: Inode) -> bool:
+        """Let a file whose lock is held, or a new directory, wait for its turn; False: it has no room."""
         writer = inode.writer
         if writer is None or not writer.dirty or inode.removed or self.is_written_down(inode):
-            return
+            return True
         if inode.detached or self._is_full():
-            await self._committer.commit(inode)
-            return
+            return False
         try:
             self._committer.keeper.write_down(inode, writer)
         except (OSError, FileSystemError) as error:
             log.warning("%s is sent at once: %s", self._table.path(inode), error)
-            await self._committer.commit(inode)
-            return
+            return False
         self.sync_soon()
         if inode in self._committer.keeper:
-            return  # it is being tried again and again
+            return True  # it is being tried again and again
         now = self._last_seconds = trio.current_time()
         before = self._places.get(inode)
         since_seconds = before.since_seconds if before is not None else now
@@ -137,6 +144,7 @@ class Queue:
         if not self._working:
             self._working = True
             self._background.start_soon(self._work)
+        return True
 
     def write_down_again(self, inode: Inode) -> None:
         """Bring the journal up to date after a change of a waiting file's name or attributes."""
@@ -149,8 +157,8 @@ class Queue:
             self.sync_soon()
 
     async def settle_below(self, directory: Inode) -> None:
-        """Send what was closed below a directory, and what could not be sent; the first failure is raised."""
-        inodes = [i for i in self._table.unsent_below(directory) if i in self or i in self._committer.keeper]
+        """Send what waits of a directory and below it, or could not be sent; the first failure is raised."""
+        inodes = [i for i in self._table.unsent_within(directory) if i in self or i in self._committer.keeper]
         await for_each(inodes, self._commit, limit=UPLOADS_AT_ONCE)
 
     def sync_soon(self) -> None:

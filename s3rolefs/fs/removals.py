@@ -140,6 +140,10 @@ class Removals:
             self._working = True
             self._background.start_soon(self._work)
 
+    def below(self, prefix: str) -> dict[Key, str]:
+        """Return the ETags of what waits to be removed below a prefix, by key."""
+        return {key: removal.etag for key, removal in self._waiting.items() if key.startswith(prefix)}
+
     async def settle(self, key: Key) -> None:
         """Return when nothing of an earlier file is left at a key; raises why it is."""
         if key in self._waiting:

@@ -256,8 +256,8 @@ OPTIONS: tuple[Option, ...] = (
             "writeback",
             values.yes_or_no,
             (
-                "close returns when the local disk has a file, S3 a little later, and removals are gathered; "
-                "fsync still waits for S3."
+                "close and mkdir return when the local disk has it, S3 a little later, and removals are "
+                "gathered; fsync still waits for S3."
             ),
         ),
     ),

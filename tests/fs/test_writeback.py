@@ -8,8 +8,9 @@ import pytest
 import trio
 
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs import queue
+from s3rolefs.fs import names, queue
 from s3rolefs.fs.attributes import Changes
+from s3rolefs.fs.queue import NOTHING_WAITS
 from s3rolefs.model import MIB
 from s3rolefs.s3.faults import Fault
 from tests.fs.mounted import is_kept, kept_bytes, mounted
@@ -228,7 +229,7 @@ async def test_the_next_mount_has_and_sends_what_a_kill_left_waiting(
         await mount.rename("d/tmp", "d/new")
         await mount.write("d/again", b"first version")
         await mount.write("d/again", b"second")
-    assert await bucket.keys() == ["d/"]
+    assert await bucket.keys() == []
     async with serve() as mount:
         assert sorted(await mount.list("d")) == ["again", "large", "new", "small"]
         assert await mount.read("d/small") == b"content"
@@ -240,7 +241,7 @@ async def test_the_next_mount_has_and_sends_what_a_kill_left_waiting(
         assert await bucket.get("d/new") == b"renamed"
         assert len(await bucket.keys()) == 5
     assert list(spool.iterdir()) == []
-    assert "4 files and 0 removals waited" in caplog.text
+    assert "5 files and 0 removals waited" in caplog.text
 
 
 async def test_a_kill_leaves_an_edit_of_an_object_waiting_with_what_it_is_over(serve, bucket, autojump_clock):
@@ -385,6 +386,192 @@ async def test_without_writeback_the_next_mount_still_sends_what_waited(serve, b
         assert await bucket.keys() == ["f"]
 
 
+# Directories
+
+
+async def test_a_directory_is_there_at_once_and_s3_hears_of_it_later(mount, memory, bucket, autojump_clock):
+    await mount.mkdir("d", 0o750)
+    await mount.mkdir("d/sub")
+    assert await mount.list() == ["d"]
+    assert await mount.list("d") == ["sub"]
+    assert waiting(mount) == (2, 0)
+    await mount.change("d", mode=0o700, mtime_ns=5 * 10**9)
+    assert memory.counts["put"] == 0
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.keys() == ["d/", "d/sub/"]
+    info = await bucket.head("d/")
+    assert (info.metadata["mode"], info.metadata["mtime"]) == (str(0o40700), "5.000000000")
+    assert info.headers["content-type"] == "application/x-directory"
+    assert (waiting(mount), memory.counts["put"]) == ((0, 0), 2)
+    assert await mount.list("d") == ["sub"]
+
+
+async def test_while_a_directory_waits_no_answer_of_s3_takes_it_away(mount, faults, bucket, autojump_clock):
+    faults.plan(Fault(verb="put", times=None, reason=Reason.UNREACHABLE))
+    await mount.mkdir("d")
+    await trio.sleep(200)
+    assert await mount.list() == ["d"]
+    assert await mount.list("d") == []
+    assert not await mount.exists("d/f")
+    [kept] = mount.filesystem.unsent()
+    assert kept.path == "/d/"
+    faults.plan()
+    await trio.sleep(61)
+    assert await bucket.keys() == ["d/"]
+    assert mount.filesystem.unsent() == []
+    await trio.sleep(200)
+    assert await mount.is_directory("d")
+
+
+async def test_what_is_in_a_waiting_directory_keeps_it(mount, memory, bucket, autojump_clock):
+    await mount.mkdir("d")
+    await mount.mkdir("d/sub")
+    await mount.write("e", b"x")
+    assert await failing(mount.rmdir, "d") is Reason.NOT_EMPTY
+    await mount.rmdir("d/sub")
+    await mount.rmdir("d")
+    assert await mount.list() == ["e"]
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.keys() == ["e"]
+    assert (memory.counts["put"], memory.counts["delete"]) == (1, 0)
+
+
+async def test_a_waiting_directory_needs_no_other_marker_when_it_is_emptied(
+    mount, memory, bucket, autojump_clock
+):
+    await bucket.put("f", b"x")
+    await mount.mkdir("d")
+    await mount.rename("f", "d/f")
+    await mount.rename("d/f", "g")
+    assert await bucket.keys() == ["g"]
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.keys() == ["d/", "g"]
+    assert memory.counts["put"] == 2
+    await mount.rmdir("d")
+    assert await bucket.keys() == ["g"]
+
+
+async def test_a_directory_that_is_a_lock_is_decided_at_once(serve, faults, bucket, autojump_clock):
+    async with serve() as mount, serve() as other:
+        await other.list()
+        await mount.mkdir("repository.lock")
+        assert await bucket.keys() == ["repository.lock/"]
+        assert await failing(other.mkdir, "repository.lock") is Reason.EXISTS
+        faults.plan(Fault(verb="put", reason=Reason.ACCESS_DENIED))
+        assert await failing(mount.mkdir, "lock") is Reason.ACCESS_DENIED
+    async with serve(exclusive_at_open=True) as mount:
+        await mount.mkdir("d")
+        assert "d/" in await bucket.keys()
+
+
+async def test_a_directory_that_somebody_else_has_made_too_is_no_conflict(serve, bucket, autojump_clock):
+    async with serve() as mount, serve() as other:
+        await mount.mkdir("d", 0o700)
+        await mount.write("d/mine", b"x")
+        await other.mkdir("d", 0o755)
+        await other.write("d/theirs", b"x")
+        await trio.sleep(200)
+        assert await bucket.keys() == ["d/", "d/mine", "d/theirs"]
+        for one in (mount, other):
+            assert one.filesystem.unsent() == []
+            assert sorted(await one.list("d")) == ["mine", "theirs"]
+        modes = [(await one.stat("d")).attributes.mode for one in (mount, other)]
+        assert modes[0] == modes[1]
+
+
+async def test_whether_s3_took_a_directory_is_found_out(mount, faults, memory, bucket, autojump_clock):
+    faults.plan(Fault(verb="put", answer_lost=True))
+    await mount.mkdir("d", 0o700)
+    await trio.sleep(1.5)
+    await mount.change("d", mode=0o750)
+    await trio.sleep(LATER_SECONDS)
+    assert mount.filesystem.unsent() == []
+    assert (await bucket.head("d/")).metadata["mode"] == str(0o40750)
+    await mount.rmdir("d")
+    assert await bucket.keys() == []
+    faults.plan(
+        Fault(verb="put", answer_lost=True), Fault(verb="head", times=None, reason=Reason.UNREACHABLE)
+    )
+    await mount.mkdir("e")
+    await trio.sleep(1.5)
+    assert await bucket.keys() == ["e/"]
+    await mount.rmdir("e")
+    assert await bucket.keys() == []
+
+
+async def test_a_waiting_directory_moves_and_is_replaced(serve, spool, bucket, autojump_clock):
+    async with serve() as mount:
+        await mount.mkdir("old", 0o700)
+        await mount.mkdir("old/sub")
+        await mount.mkdir("new")
+        await mount.rename("old", "new")
+        assert await mount.list() == ["new"]
+        assert (await mount.stat("new")).attributes.mode & 0o777 == 0o700
+        await trio.sleep(200)
+        assert await bucket.keys() == ["new/", "new/sub/"]
+        assert (await bucket.head("new/")).metadata["mode"] == str(0o40700)
+        assert waiting(mount) == (0, 0)
+    async with serve() as mount:  # no directory is left in the journal
+        assert mount.filesystem.waiting() == NOTHING_WAITS
+        assert [*spool.rglob("*.data"), *spool.rglob("*.journal")] == []
+
+
+async def test_fsync_of_a_waiting_directory_means_s3(mount, faults, bucket, autojump_clock):
+    await mount.mkdir("d")
+    await mount.mkdir("d/sub")
+    await sync_directory(mount, "d")
+    assert await bucket.keys() == ["d/", "d/sub/"]
+    faults.plan(Fault(verb="put", reason=Reason.ACCESS_DENIED))
+    await mount.mkdir("e")
+    assert await failing(sync_directory, mount, "e") is Reason.ACCESS_DENIED
+
+
+async def test_the_marker_of_a_waiting_directory_can_be_given_content(mount, bucket, autojump_clock):
+    await mount.mkdir("d")
+    await mount.write("d/" + names.spell(names.CONTENT, beside=True), b"content")
+    await trio.sleep(LATER_SECONDS)
+    assert await bucket.get("d/") == b"content"
+    assert await mount.is_directory("d")
+
+
+async def test_the_next_mount_has_and_sends_the_directories_that_a_kill_left(
+    serve, spool, bucket, autojump_clock, caplog
+):
+    async with serve() as mount:
+        await mount.mkdir("d")
+        await mount.mkdir("d/sub")
+        await mount.write("d/sub/f", b"x")
+        await mount.change("d", mode=0o700)
+        await mount.mkdir("gone")
+        await mount.rmdir("gone")
+    assert await bucket.keys() == []
+    async with serve() as mount:
+        assert await mount.list() == ["d"]
+        assert (await mount.stat("d")).attributes.mode & 0o777 == 0o700
+        assert await mount.list("d/sub") == ["f"]
+        await trio.sleep(LATER_SECONDS)
+        assert await bucket.keys() == ["d/", "d/sub/", "d/sub/f"]
+        assert (await bucket.head("d/")).metadata["mode"] == str(0o40700)
+        assert mount.filesystem.unsent() == []
+    assert list(spool.iterdir()) == []
+    assert "3 files and 0 removals waited" in caplog.text
+
+
+async def test_where_the_journal_cannot_be_written_mkdir_means_s3(
+    mount, faults, bucket, monkeypatch, autojump_clock
+):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("s3rolefs.fs.journal.os.writev", full)
+    await mount.mkdir("d")
+    assert await bucket.keys() == ["d/"]
+    faults.plan(Fault(verb="put", reason=Reason.ACCESS_DENIED))
+    assert await failing(mount.mkdir, "e") is Reason.ACCESS_DENIED
+    assert await mount.list() == ["d"]
+    assert (waiting(mount), mount.filesystem.unsent()) == ((0, 0), [])
+
+
 # Removals
 
 
@@ -505,6 +692,18 @@ async def test_rmdir_waits_for_what_was_removed_below_and_leaves_no_marker_behin
     assert not await mount.exists("d")
 
 
+async def test_rmdir_looks_while_the_removals_are_on_their_way(mount, faults, bucket, autojump_clock):
+    await mount.mkdir("d")
+    await mount.write("d/f", b"x")
+    await sync_directory(mount, "d")
+    await mount.unlink("d/f")
+    faults.plan(*(Fault(verb=verb, delay_seconds=10) for verb in ("delete_many", "list_page", "delete")))
+    began = trio.current_time()
+    await mount.rmdir("d")
+    assert trio.current_time() - began == pytest.approx(20)
+    assert await bucket.keys() == []
+
+
 async def test_rmdir_is_still_decided_by_the_bucket(mount, bucket, autojump_clock):
     await bucket.put("d/f")
     await mount.find("d/f")
@@ -512,6 +711,10 @@ async def test_rmdir_is_still_decided_by_the_bucket(mount, bucket, autojump_cloc
     await bucket.put("d/unseen")
     assert await failing(mount.rmdir, "d") is Reason.NOT_EMPTY
     assert await bucket.keys() == ["d/unseen"]
+    await trio.sleep(61)
+    await mount.unlink("d/unseen")
+    await bucket.put("d/unseen", b"their newer one")
+    assert await failing(mount.rmdir, "d") is Reason.NOT_EMPTY
 
 
 async def test_a_directory_stays_when_its_last_file_is_removed_later(mount, bucket, autojump_clock):
