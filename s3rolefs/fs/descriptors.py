@@ -49,10 +49,13 @@ _WITH_FOOTER = (
 
 @dataclass(slots=True)
 class _OpenFile:
+    """Follow a descriptor; it has no reader before the first read: mostly the kernel knows what is in it."""
+
     inode: Inode
-    reader: Reader
     writable: bool
     exclusive: bool
+    direct: bool
+    reader: Reader | None = None
 
 
 class Descriptors:
@@ -116,7 +119,10 @@ class Descriptors:
             try:
                 if writer is not None:
                     return await writer.read(offset, size)
-                return await opened.reader.read(version, offset, size) if version is not None else b""
+                if version is None:
+                    return b""
+                reader = opened.reader = opened.reader or self._reader(opened)
+                return await reader.read(version, offset, size)
             except FileSystemError as error:
                 if error.reason is not Reason.STALE:
                     raise
@@ -167,7 +173,8 @@ class Descriptors:
     async def release(self, handle: FileHandle) -> None:
         """Close a descriptor for good; what a mapping wrote after close is committed here."""
         opened = self._open_files.pop(handle)
-        opened.reader.close()
+        if opened.reader is not None:
+            opened.reader.close()
         inode = opened.inode
         inode.handles -= 1
         inode.writable_handles -= opened.writable
@@ -288,10 +295,14 @@ class Descriptors:
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         inode.handles += 1
         inode.writable_handles += writable
-        has_footer = inode.step.text.endswith(_WITH_FOOTER)
-        reader = Reader(self._core.blocks, has_footer=has_footer, keeps=bool(flags & os.O_DIRECT))
-        self._open_files[handle] = _OpenFile(inode, reader, writable, exclusive=bool(flags & os.O_EXCL))
+        self._open_files[handle] = _OpenFile(
+            inode, writable, exclusive=bool(flags & os.O_EXCL), direct=bool(flags & os.O_DIRECT)
+        )
         return handle
+
+    def _reader(self, opened: _OpenFile) -> Reader:
+        has_footer = opened.inode.step.text.endswith(_WITH_FOOTER)
+        return Reader(self._core.blocks, has_footer=has_footer, keeps=opened.direct)
 
     def _next_handle(self) -> FileHandle:
         self._last_handle += 1
