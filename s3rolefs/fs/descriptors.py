@@ -7,6 +7,7 @@ import logging
 import os
 import stat
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,8 @@ class Descriptors:
         self._open_directories: dict[FileHandle, Inode] = {}
         self._views: dict[FileHandle, DirectoryView] = {}
         self._last_handle = 0
+        # What was created or emptied and has no content yet, with when it is stored nevertheless.
+        self._empty: deque[tuple[float, Inode]] = deque()
 
     async def create(
         self, parent: InodeNumber, name: bytes, mode: int, flags: int, caller: Caller
@@ -84,7 +87,7 @@ class Descriptors:
         else:
             inode.lookups += 1
             if not self._core.files.writeback:
-                self._core.background.start_soon(self._commit_if_still_empty, inode)
+                self._commit_if_still_empty(inode)
         return self._opened(inode, flags), inode
 
     async def open(self, number: InodeNumber, flags: int, caller: Caller) -> FileHandle:
@@ -103,7 +106,7 @@ class Descriptors:
                     # The kernel sees to this itself for write(2) and truncate(2), but not for O_TRUNC.
                     inode.took(mode=without_privileges(inode.attributes.mode))
             if not self._core.files.writeback:
-                self._core.background.start_soon(self._commit_if_still_empty, inode)
+                self._commit_if_still_empty(inode)
         if not writable and inode.writer is None and inode.parent is not None:
             self._core.foresight.opened(*self._core.table.place_of(inode))
         if not writable and inode.writer is None and inode.version is not None:
@@ -281,11 +284,23 @@ class Descriptors:
         del self._open_directories[handle]
         self._views.pop(handle, None)
 
-    async def _commit_if_still_empty(self, inode: Inode) -> None:
-        await trio.sleep(EMPTY_COMMIT_DELAY_SECONDS)
-        if inode.writer is not None and inode.writer.size_bytes == 0:
-            with contextlib.suppress(FileSystemError):  # reported by close or fsync, and logged
-                await self._core.close(inode)
+    def _commit_if_still_empty(self, inode: Inode) -> None:
+        """Store a file in a moment, if it has no content by then."""
+        self._empty.append((trio.current_time() + EMPTY_COMMIT_DELAY_SECONDS, inode))
+        if len(self._empty) == 1:  # a task for each of many files would cost more than making them
+            self._core.background.start_soon(self._commit_empty)
+
+    async def _commit_empty(self) -> None:
+        while self._empty:
+            due_at, inode = self._empty[0]
+            await trio.sleep_until(due_at)
+            self._empty.popleft()
+            if inode.writer is not None and not inode.writer.size_bytes:
+                self._core.background.start_soon(self._close, inode)
+
+    async def _close(self, inode: Inode) -> None:
+        with contextlib.suppress(FileSystemError):  # reported by close or fsync, and logged
+            await self._core.close(inode)
 
     def _file(self, handle: FileHandle) -> _OpenFile:
         return self._open_files[handle]
