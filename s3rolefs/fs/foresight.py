@@ -98,8 +98,9 @@ class Order:
                 self._cut(place)
                 return place
         for place in self.places:
-            place.window = min(place.window, place.window // 2)
-            self._cut(place)
+            if place.window > 0:
+                place.window //= 2
+                self._cut(place)
         self.places = [*self.places, Place(index, index + 1, self._first_window)][-_PLACES_LIMIT:]
         return None
 
