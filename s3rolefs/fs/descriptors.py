@@ -7,6 +7,7 @@ import logging
 import os
 import stat
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,10 +49,13 @@ _WITH_FOOTER = (
 
 @dataclass(slots=True)
 class _OpenFile:
+    """Follow a descriptor; it has no reader before the first read: mostly the kernel knows what is in it."""
+
     inode: Inode
-    reader: Reader
     writable: bool
     exclusive: bool
+    direct: bool
+    reader: Reader | None = None
 
 
 class Descriptors:
@@ -63,6 +67,8 @@ class Descriptors:
         self._open_directories: dict[FileHandle, Inode] = {}
         self._views: dict[FileHandle, DirectoryView] = {}
         self._last_handle = 0
+        # What was created or emptied and has no content yet, with when it is stored nevertheless.
+        self._empty: deque[tuple[float, Inode]] = deque()
 
     async def create(
         self, parent: InodeNumber, name: bytes, mode: int, flags: int, caller: Caller
@@ -80,7 +86,7 @@ class Descriptors:
         else:
             inode.lookups += 1
             if not self._core.files.writeback:
-                self._core.background.start_soon(self._commit_if_still_empty, inode)
+                self._commit_if_still_empty(inode)
         return self._opened(inode, flags), inode
 
     async def open(self, number: InodeNumber, flags: int, caller: Caller) -> FileHandle:
@@ -99,7 +105,7 @@ class Descriptors:
                     # The kernel sees to this itself for write(2) and truncate(2), but not for O_TRUNC.
                     inode.took(mode=without_privileges(inode.attributes.mode))
             if not self._core.files.writeback:
-                self._core.background.start_soon(self._commit_if_still_empty, inode)
+                self._commit_if_still_empty(inode)
         if not writable and inode.writer is None and inode.parent is not None:
             self._core.foresight.opened(*self._core.table.place_of(inode))
         if not writable and inode.writer is None and inode.version is not None:
@@ -115,7 +121,10 @@ class Descriptors:
             try:
                 if writer is not None:
                     return await writer.read(offset, size)
-                return await opened.reader.read(version, offset, size) if version is not None else b""
+                if version is None:
+                    return b""
+                reader = opened.reader = opened.reader or self._reader(opened)
+                return await reader.read(version, offset, size)
             except FileSystemError as error:
                 if error.reason is not Reason.STALE:
                     raise
@@ -166,7 +175,8 @@ class Descriptors:
     async def release(self, handle: FileHandle) -> None:
         """Close a descriptor for good; what a mapping wrote after close is committed here."""
         opened = self._open_files.pop(handle)
-        opened.reader.close()
+        if opened.reader is not None:
+            opened.reader.close()
         inode = opened.inode
         inode.handles -= 1
         inode.writable_handles -= opened.writable
@@ -273,11 +283,23 @@ class Descriptors:
         del self._open_directories[handle]
         self._views.pop(handle, None)
 
-    async def _commit_if_still_empty(self, inode: Inode) -> None:
-        await trio.sleep(EMPTY_COMMIT_DELAY_SECONDS)
-        if inode.writer is not None and inode.writer.size_bytes == 0:
-            with contextlib.suppress(FileSystemError):  # reported by close or fsync, and logged
-                await self._core.close(inode)
+    def _commit_if_still_empty(self, inode: Inode) -> None:
+        """Store a file in a moment, if it has no content by then."""
+        self._empty.append((trio.current_time() + EMPTY_COMMIT_DELAY_SECONDS, inode))
+        if len(self._empty) == 1:  # a task for each of many files would cost more than making them
+            self._core.background.start_soon(self._commit_empty)
+
+    async def _commit_empty(self) -> None:
+        while self._empty:
+            due_at, inode = self._empty[0]
+            await trio.sleep_until(due_at)
+            self._empty.popleft()
+            if inode.writer is not None and not inode.writer.size_bytes:
+                self._core.background.start_soon(self._close, inode)
+
+    async def _close(self, inode: Inode) -> None:
+        with contextlib.suppress(FileSystemError):  # reported by close or fsync, and logged
+            await self._core.close(inode)
 
     def _file(self, handle: FileHandle) -> _OpenFile:
         return self._open_files[handle]
@@ -287,10 +309,14 @@ class Descriptors:
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         inode.handles += 1
         inode.writable_handles += writable
-        has_footer = inode.step.text.endswith(_WITH_FOOTER)
-        reader = Reader(self._core.blocks, has_footer=has_footer, keeps=bool(flags & os.O_DIRECT))
-        self._open_files[handle] = _OpenFile(inode, reader, writable, exclusive=bool(flags & os.O_EXCL))
+        self._open_files[handle] = _OpenFile(
+            inode, writable, exclusive=bool(flags & os.O_EXCL), direct=bool(flags & os.O_DIRECT)
+        )
         return handle
+
+    def _reader(self, opened: _OpenFile) -> Reader:
+        has_footer = opened.inode.step.text.endswith(_WITH_FOOTER)
+        return Reader(self._core.blocks, has_footer=has_footer, keeps=opened.direct)
 
     def _next_handle(self) -> FileHandle:
         self._last_handle += 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import trio
@@ -75,6 +76,8 @@ class Order:
         self.files = list(files)
         self._first_window = first_window
         self._index = {listed.key: index for index, listed in enumerate(self.files)}
+        # How many bytes there are up to each file, and with it.
+        self.passed_bytes = list(accumulate(listed.size_bytes for listed in self.files))
         self.places: list[Place] = []
 
     def moves_to(self, listed: ObjectInfo, opened: Callable[[ObjectInfo], bool]) -> Place | None:
@@ -85,7 +88,7 @@ class Order:
         index = self._index.get(listed.key)
         if index is None:
             return None
-        for place in self.places:
+        for place in reversed(self.places):  # who began last goes on most likely
             # Only who has opened files one after the other may skip some, or share them with others.
             if index == place.at + 1 or (place.window > 0 and abs(index - place.at) <= _NEARBY):
                 skipped = sum(not opened(self.files[between]) for between in range(place.at + 1, index))
@@ -95,8 +98,9 @@ class Order:
                 self._cut(place)
                 return place
         for place in self.places:
-            place.window = min(place.window, place.window // 2)
-            self._cut(place)
+            if place.window > 0:
+                place.window //= 2
+                self._cut(place)
         self.places = [*self.places, Place(index, index + 1, self._first_window)][-_PLACES_LIMIT:]
         return None
 
@@ -221,17 +225,15 @@ class Foresight:
         yield from visit.orders[1:]
 
     def _fetch_from(self, order: Order, place: Place) -> None:
-        bytes_left = self._budget_bytes
+        until_bytes = order.passed_bytes[place.at] + self._budget_bytes
         end = min(place.at + 1 + place.window, len(order.files))
-        for index in range(place.at + 1, end):
-            listed = order.files[index]
-            bytes_left -= listed.size_bytes
-            if bytes_left < 0:
+        for index in range(place.until, end):
+            if order.passed_bytes[index] > until_bytes:
                 break
-            if index >= place.until:
-                place.until = index + 1
-                if not self._is_here(listed):
-                    self._background.start_soon(self._fetch, listed, place, index)
+            place.until = index + 1
+            listed = order.files[index]
+            if not self._is_here(listed):
+                self._background.start_soon(self._fetch, listed, place, index)
 
     def _fetch_others(self, visit: Visit) -> None:
         """Fetch a few of the files that nobody has opened, where many were, in no order."""

@@ -59,8 +59,10 @@ class InodeTable:
 
     def place(self, parent: Inode, step: Step) -> tuple[str, str]:
         """Return the prefix of the directory in S3 that a child is in, and what it adds to that."""
-        before = "".join(part.text for part in self.parts(parent))
         prefix = self.directory_prefix(parent)
+        if not parent.is_part:
+            return prefix, step.key
+        before = "".join(part.text for part in self.parts(parent))
         return prefix[: len(prefix) - len(before)], before + step.key
 
     def place_of(self, inode: Inode) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from s3rolefs.errors import FileSystemError, Reason
 
@@ -38,7 +38,7 @@ _IN_NAME = re.compile(f"({ESCAPE}+)(?={_BYTE})|({ESCAPE}*)([\udc80-\udcff])")
 _IN_KEY = re.compile(f"({ESCAPE}+)({_BYTE})")
 
 
-class Kind(enum.Enum):
+class Kind(enum.IntEnum):
     """Say what a child of a directory is in the bucket."""
 
     OBJECT = enum.auto()
@@ -46,9 +46,11 @@ class Kind(enum.Enum):
     PART = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Lead from a directory to a child: `text` is the component of the key, or a part of one."""
+class Step(NamedTuple):
+    """Lead from a directory to a child: `text` is the component of the key, or a part of one.
+
+    Each look-up and each listed entry makes some and finds inodes by them: a tuple of an int is hashed in C.
+    """
 
     kind: Kind
     text: str

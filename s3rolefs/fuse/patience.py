@@ -44,7 +44,8 @@ class Turn:
 
     async def __aexit__(self, *_: object) -> None:
         self._taken = False
-        self._waiting.unpark()
+        if self._waiting:  # mostly the one that was called the last time has not had its turn yet
+            self._waiting.unpark()
 
 
 class Lowlevel:

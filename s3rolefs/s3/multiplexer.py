@@ -106,10 +106,12 @@ class Multiplexer:
             with self._running:
                 while True:
                     deadline = min((call.deadline for call in self._calls.values()), default=math.inf)
+                    # When it is reached the calls that have ended since are found to have had no need of it.
                     with trio.CancelScope(deadline=deadline) as self._wait:
-                        await trio.lowlevel.wait_readable(self._epoll)
-                    for descriptor, events in self._epoll.poll(0):
-                        self._serve_one(descriptor, events)
+                        while True:
+                            await trio.lowlevel.wait_readable(self._epoll)
+                            for descriptor, events in self._epoll.poll(0):
+                                self._serve_one(descriptor, events)
                     self._end_overdue()
         finally:
             self._epoll.close()
@@ -185,9 +187,8 @@ class Multiplexer:
 
     def _end_overdue(self) -> None:
         now = trio.current_time()
-        if now >= self._wait.deadline:
-            for call in [call for call in self._calls.values() if now >= call.deadline]:
-                self._fail(call, TimeoutError())
+        for call in [call for call in self._calls.values() if now >= call.deadline]:
+            self._fail(call, TimeoutError())
 
     def _fail(self, call: Call, error: Exception) -> None:
         failure = call.connection.explain(call.attempt, error, sent=not call.unsent)

@@ -3,6 +3,7 @@ import stat
 
 import pytest
 import trio
+import trio.testing
 
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs.attributes import Changes
@@ -49,6 +50,26 @@ async def test_a_new_empty_file_is_stored_after_two_seconds(mount, bucket, autoj
     assert await bucket.keys() == []
     await trio.sleep(0.2)
     assert await bucket.keys() == ["f"]
+
+
+async def test_new_empty_files_are_stored_each_in_its_time_without_a_task_for_each(
+    mount, bucket, autojump_clock
+):
+    living = trio.lowlevel.current_statistics().tasks_living
+    handles = [await mount.create(str(number)) for number in range(50)]
+    await trio.testing.wait_all_tasks_blocked()
+    assert trio.lowlevel.current_statistics().tasks_living <= living + 1
+    await mount.descriptors.write(handles[0], 0, b"content")
+    await trio.sleep(1.5)
+    await mount.create("later")
+    assert await bucket.keys() == []
+    await trio.sleep(1.0)
+    assert sorted(await bucket.keys()) == sorted(map(str, range(1, 50)))
+    await trio.sleep(1.5)
+    assert "later" in await bucket.keys()
+    await mount.create("last")
+    await trio.sleep(2.5)
+    assert "last" in await bucket.keys()
 
 
 @pytest.mark.parametrize("way", ["fsync", "release"])

@@ -174,6 +174,16 @@ async def test_the_shortest_limit_counts_whichever_began_first(on_loop):
     assert (failure.kind, len(on_loop)) == (FailureKind.TIMEOUT, 2)
 
 
+async def test_the_limit_of_an_exchange_that_has_ended_does_not_end_the_next_one(on_loop):
+    with ScriptedServer(answer(200), answer(200), stall) as server:
+        async with opened_to(server) as pool:
+            await pool.run(attempt_at(server, io_timeout=0.1))
+            began = time.monotonic()
+            failure = await failure_of(pool, attempt_at(server, io_timeout=0.4))
+            assert time.monotonic() - began >= 0.4
+    assert (failure.kind, len(on_loop)) == (FailureKind.TIMEOUT, 2)
+
+
 async def test_cancelling_closes_the_connection_at_once(on_loop):
     with ScriptedServer(answer(200), stall, answer(204)) as server:
         async with opened_to(server) as pool:
