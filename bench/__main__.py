@@ -139,9 +139,10 @@ def _line(row: Row) -> str:
 
 def _about(here: tuple[Program, ...], rows: list[Row]) -> str:
     count = max(len(row.cells[OURS].runs) for row in rows)
+    runs = "One run of each" if count == 1 else f"Medians of {count} paired runs"
     versions = ", ".join(f"{program.name} {program.version()}" for program in here)
     return (
-        f"Medians of {count} paired runs, {os.cpu_count()} cores, Linux {platform.release()}, radosgw on "
+        f"{runs}, {os.cpu_count()} cores, Linux {platform.release()}, radosgw on "
         f"loopback: {versions}. In brackets the lowest and highest pair; ¹ not every time, as it took more "
         "than twice as long as the best peer; > stopped, as more could not change how our goal stands."
     )
