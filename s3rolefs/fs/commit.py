@@ -120,7 +120,10 @@ class Committer:
                 raise self._lost(inode, writer, keep=keep) from error
             # Somebody else has made the directory, too: theirs is as good, and is looked at again.
             self._doubt(inode)
+            was_changed = writer.revision > 1
             await self.give_up(inode)
+            if was_changed:  # as when it had been there from the beginning
+                await self.store_attributes(inode)
         self.keeper.forget(inode)
         inode.times_were_set = False
 
@@ -257,11 +260,14 @@ class Committer:
         assert inode.parent is not None
         inode.checked_at_seconds = float("-inf")
         self._metadata.doubt(*self._table.place_of(inode))
+        if inode.is_directory:  # what was made here is taken for empty
+            self._metadata.forget_listing(self._table.key(inode))
 
     async def give_up(self, inode: Inode) -> None:
         """Drop changes that the program was told have failed; the file is again what S3 has."""
         writer, inode.writer = inode.writer, None
         self._table.writing.discard(inode)
+        self.keeper.forget(inode)
         if writer is not None:
             await writer.close()
         self._table.drop_if_unused(inode)
@@ -302,6 +308,7 @@ class Committer:
             async with inode.lock:
                 if inode not in self.keeper:
                     self._retried.discard(inode)
+                    await self.close_writer_if_unused(inode)
                     return
                 try:
                     await self.commit(inode)

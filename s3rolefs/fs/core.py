@@ -202,6 +202,7 @@ class Core:
             self.committer.new_writer(inode, empty=True).touch()
             if self.queue.take(inode):
                 return inode
+            self.metadata.forget_listing(self.table.key(inode))
             await self.committer.give_up(inode)
             self.table.remove(inode)
         return await self.directories.make(parent, step, attributes, now_seconds)

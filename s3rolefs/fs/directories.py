@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING
 
 from s3rolefs.cache.listings import DIRECTORY, NOTHING, Listing
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import surveys
 from s3rolefs.fs.attributes import DIRECTORY_CONTENT_TYPE, Attributes, to_metadata
-from s3rolefs.fs.concurrency import at_once
 from s3rolefs.fs.directoryview import DirectoryView
-from s3rolefs.model import Key, ObjectInfo
+from s3rolefs.model import Key, ListPage, ObjectInfo
 from s3rolefs.s3.store import ObjectAttributes, ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from s3rolefs.cache.background import Background
     from s3rolefs.cache.metadata import MetadataCache
     from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.inodes import InodeTable
     from s3rolefs.fs.names import Step
-    from s3rolefs.fs.removals import Removals
     from s3rolefs.fs.surveys import Surveys
 
 log = logging.getLogger(__name__)
@@ -71,43 +66,24 @@ class Directories:
             self.table.detach(known)
         return self.table.add(parent, step, attributes, info=info, checked_at_seconds=now_seconds)
 
-    async def remove(self, directory: Inode, removals: Removals) -> None:
-        """Remove an empty directory; NOT_EMPTY is decided by the bucket and by files not yet in it.
-
-        What waits to be removed below it goes first, or the reason why not is raised.
-        """
+    async def remove(self, directory: Inode) -> None:
+        """Remove an empty directory; NOT_EMPTY is decided by the bucket and by files not yet in it."""
         assert directory.parent is not None
         prefix = self.table.directory_prefix(directory)
+        if self.table.unsent_below(directory):
+            raise FileSystemError(Reason.NOT_EMPTY)
         if directory.is_part:
-            await removals.settle_below(prefix, leaving=True)
-            view = DirectoryView(self, directory)
-            if self.table.unsent_below(directory) or await view.entry(0) is not None:
+            if await DirectoryView(self, directory).entry(0) is not None:
                 raise FileSystemError(Reason.NOT_EMPTY)
             self.table.remove(directory)
             return
-        left = await self._left_below(prefix, removals)
-        if self.table.unsent_below(directory) or holds_something(left, prefix):
+        page = await self.store.list_page(prefix, delimiter="", limit=2)
+        if holds_something(page, prefix):
             raise FileSystemError(Reason.NOT_EMPTY)
-        if left or directory.info is not None:
-            await self.stay_without(directory)
+        await self.stay_without(directory)
+        if page.objects or directory.info is not None:
             await self.store.delete(Key(prefix))
         self.gone(directory)
-
-    async def _left_below(self, prefix: str, removals: Removals) -> list[ObjectInfo]:
-        """Return the first two objects below a prefix once all that waits to be removed there has gone."""
-        going = removals.below(prefix)
-        if len(going) + 2 > surveys.PAGE_KEYS:
-            await removals.settle_below(prefix, leaving=True)
-            going = {}
-        objects: list[ObjectInfo] = []
-
-        async def look() -> None:
-            page = await self.store.list_page(prefix, delimiter="", limit=len(going) + 2)
-            # It may still show what goes meanwhile; what somebody else has put in its place stays.
-            objects.extend(info for info in page.objects if going.get(info.key) != info.etag)
-
-        await at_once(partial(removals.settle_below, prefix, leaving=True), look)
-        return objects
 
     def gone(self, directory: Inode) -> None:
         """Forget a directory that was removed or moved away."""
@@ -186,6 +162,6 @@ class Directories:
         return info
 
 
-def holds_something(first: Iterable[ObjectInfo], prefix: str) -> bool:
+def holds_something(page: ListPage, prefix: str) -> bool:
     """Tell from the first two objects below a prefix whether there is more than an empty marker."""
-    return any(info.key != prefix or info.size_bytes for info in first)
+    return any(info.key != prefix or info.size_bytes for info in page.objects)

@@ -198,7 +198,12 @@ class DirectoryView:
             known = self.directory.children.get(Step(Kind.OBJECT, component[len(self._start) :]))
             if known is not None and component in prefixes:
                 known.named_object = False
-            beside = not component or component in prefixes or (known is not None and known.named_object)
+            beside = (
+                not component
+                or component in prefixes
+                or Step(Kind.DIRECTORY, component[len(self._start) :]) in self._local
+                or (known is not None and known.named_object)
+            )
             self._show(Kind.OBJECT, component, info, beside=beside)
 
     def _show(self, kind: Kind, component: str, listed: ObjectInfo | None, *, beside: bool = False) -> None:

@@ -198,6 +198,9 @@ class FileSystem:
                 keeper.note_conflict(name, replace(kept, reason=reason, conflict=True))
                 continue
             inode = None if kept.conflict else self._inode_for(kept)
+            if inode is None and stat.S_ISDIR(kept.attributes.mode):
+                self._folder.remove(name)  # another mount has made the directory, too
+                continue
             if inode is None:
                 log.warning("%s: a version that lost to another one is still kept (%s)", path, name)
                 keeper.note_conflict(name, kept)

@@ -49,8 +49,10 @@ class Keeper:
     def write_down(self, inode: Inode, writer: Writer) -> None:
         """Make sure that what an inode has now is sent also when this process dies; NO_SPACE, OSError."""
         name = self._names.setdefault(inode, self._folder.new_name())
-        description = self._description(inode, writer, WAITS, conflict=False)
-        if writer.spool.in_memory and inode not in self._waiting:
+        tried = self._waiting.get(inode)
+        reason = tried.reason if tried is not None else WAITS
+        description = self._description(inode, writer, reason, conflict=False)
+        if writer.spool.in_memory and tried is None:
             self._folder.journal.write(name, description.as_fields(), writer.spool.memory())
             return
         if not self._folder.has_room():

@@ -141,7 +141,7 @@ class Mover:
 
         await at_once(look, list_all)
         assert page is not None
-        if holds_something(page.objects, new_prefix):
+        if holds_something(page, new_prefix):
             raise FileSystemError(Reason.NOT_EMPTY if overwrite else Reason.EXISTS)
         if page.objects and not overwrite:
             raise FileSystemError(Reason.EXISTS)

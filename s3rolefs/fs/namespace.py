@@ -174,9 +174,9 @@ class Namespace:
         if inode.permanent:
             raise FileSystemError(Reason.BUSY, "this directory is the map's")
         async with self._core.tree_lock.shared(inode), inode.lock:
-            await self._core.directories.remove(inode, self._core.removals)
-            self._core.committer.keeper.forget(inode)
-            await self._core.committer.close_writer_if_unused(inode)
+            await self._core.removals.settle_below(self._core.table.directory_prefix(inode), leaving=True)
+            await self._core.directories.remove(inode)
+            await self._core.committer.give_up(inode)
         directory.children_changed()
 
     async def rename(

@@ -147,9 +147,10 @@ class Queue:
         return True
 
     def write_down_again(self, inode: Inode) -> None:
-        """Bring the journal up to date after a change of a waiting file's name or attributes."""
-        if inode.writer is not None and inode in self._places and not inode.detached:
-            self._places[inode] = replace(self._places[inode], revision=inode.writer.revision)
+        """Bring what is on local disk up to date after a change of an unsent file's name or attributes."""
+        if inode.writer is not None and self._committer.keeper.has(inode) and not inode.detached:
+            if inode in self._places:
+                self._places[inode] = replace(self._places[inode], revision=inode.writer.revision)
             try:
                 self._committer.keeper.write_down(inode, inode.writer)
             except (OSError, FileSystemError) as error:

@@ -140,10 +140,6 @@ class Removals:
             self._working = True
             self._background.start_soon(self._work)
 
-    def below(self, prefix: str) -> dict[Key, str]:
-        """Return the ETags of what waits to be removed below a prefix, by key."""
-        return {key: removal.etag for key, removal in self._waiting.items() if key.startswith(prefix)}
-
     async def settle(self, key: Key) -> None:
         """Return when nothing of an earlier file is left at a key; raises why it is."""
         if key in self._waiting:
@@ -187,6 +183,10 @@ class Removals:
             await self._remove(mine, leaving=leaving)
         for attempt in under_way:
             await attempt.wait()
+        # An attempt that was cancelled says nothing.
+        again = [r for r in removals if self._waiting.get(r.key) is r and r.error is None]
+        if again:
+            await self._settle(again, leaving=leaving)
         errors = [removal.error for removal in removals if removal.error is not None]
         for removal in removals:
             self._refused.pop(removal.key, None)
