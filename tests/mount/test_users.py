@@ -32,6 +32,8 @@ def users_place(radosgw, machine):
     for path in (folder, *folder.iterdir()):
         os.chown(path, USER, USER)
     yield place
+    # Until its process has ended there is something in the spool.
+    run(PROGRAM, "umount", place.directory, check=False)
     place.clear()
     shutil.rmtree(folder)
     DEVICE.chmod(mode)
