@@ -10,6 +10,10 @@ PORT    ?= 9899
 MINUTES ?= 20
 EFFORT  ?= 40
 
+# Debian's own, whatever comes first in PATH: the packages below belong to it, everybody may run it, and it was
+# built with profiles (everything here takes a quarter less time than with one that pyenv built).
+PYTHON ?= /usr/bin/python3
+
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.complete
@@ -83,7 +87,7 @@ $(STAMP): $(LOCKED) pyproject.toml
 	@$(LIMIT) 900 tools/packages $(BUILD_PACKAGES)
 	@echo "Making $(VENV) from $(LOCKED)"
 	@rm -rf $(VENV)
-	@python3 -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@$(LIMIT) 1200 $(BIN)/pip $(INSTALL) --require-hashes -r $(LOCKED)
 	@PYTHONWARNINGS=ignore $(LIMIT) 300 $(BIN)/pip $(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
@@ -113,7 +117,7 @@ install: ## Install for everybody; PREFIX=/usr/local DESTDIR=
 	@rm -rf $(TARGET)
 	@install -d $(TARGET) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/sbin \
 		$(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1 man5 man8)
-	@python3 -m venv $(TARGET)
+	@$(PYTHON) -m venv $(TARGET)
 	@$(LIMIT) 1200 $(TARGET)/bin/pip $(INSTALL) --require-hashes -r requirements.lock
 	@$(LIMIT) 300 $(TARGET)/bin/pip $(INSTALL) --no-deps .
 	@$(TARGET)/bin/pip uninstall --quiet --disable-pip-version-check --yes pip
