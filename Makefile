@@ -24,7 +24,7 @@ LIMIT   = timeout --foreground -k 30
 
 BUILD_PACKAGES := ca-certificates fuse3 gcc libc6-dev libfuse3-dev pkg-config python3 python3-dev python3-venv
 CHECK_PACKAGES := mandoc
-TEST_PACKAGES  := acl attr ceph-common ceph-mgr ceph-mon ceph-osd fio gcc git libc6-dev make mandoc perl procps radosgw rsync s3fs sqlite3 unzip zip
+TEST_PACKAGES  := acl attr ceph-common ceph-mgr ceph-mon ceph-osd curl fio gcc git libc6-dev make mandoc perl procps radosgw rsync s3fs sqlite3 unzip zip
 
 .PHONY: help
 help: ## List the targets

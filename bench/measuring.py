@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import profiling
+from bench import floor, profiling
 from bench.commands import Cost, cost, execute, settle_disk
 from bench.datasets import remove
+from bench.floor import FLOOR
 from bench.programs import OURS, Errand, Failure, Program, Stopped, mounted
 from bench.workloads import Chain, Goal, Workload
 
@@ -77,7 +78,7 @@ class Laboratory:
     def measure(
         self, chains: Sequence[Chain], latency_ms: int, runs: int, stacks: Mapping[str, Path]
     ) -> dict[str, Cells]:
-        """Return for each row, by name, a cell for each program that takes part, ours first.
+        """Return for each row, by name, a cell for each program that takes part, ours first, the floor last.
 
         The rows of a chain follow one another on each mount. Chains differ in our options only, so what
         peers do is measured once for all. `stacks` has a file by the name of each row to profile.
@@ -90,6 +91,8 @@ class Laboratory:
             for chain in chains
             for row, cells in zip(chain, shared, strict=True)
         }
+        with_floor = [row for chain in chains for row in chain if row.floor is not None and not stacks]
+        floors = [(row, Cell(runs=[])) for row in with_floor]
         # The quickest first, as far as is known: what they need says how long the others may take.
         taking_part.sort(key=lambda p: (p.name != OURS, self._known.get((first.name, p.name), 0.0)))
         for number in range(runs):
@@ -103,9 +106,27 @@ class Laboratory:
                     outcomes = self._visit(program, chain, latency_ms, limit, profiles)
                     for row, outcome in zip(chain, outcomes, strict=True):
                         _put(found[row.name][program.name], outcome)
+            for row, cell in floors:
+                _put(cell, self._alone(row, latency_ms))
         for name, cell in found[first.name].items():
             self._known[first.name, name] = cell.least_seconds() or LIMIT_SECONDS
+        for row, cell in floors:
+            found[row.name][FLOOR] = cell
         return found
+
+    def _alone(self, row: Workload, latency_ms: int) -> Run | Failure:
+        """Send the requests of a row by themselves."""
+        assert row.floor is not None
+        self._prepare(row)
+        waves = row.floor(self._server.s3, row.data.prefix)
+        begin = self._server.mark()
+        with tempfile.TemporaryDirectory(dir=self._folder) as name:
+            try:
+                seconds = floor.seconds(waves, self._server, self._server.url(latency_ms), Path(name))
+            except Failure as failure:
+                return failure
+        asked = self._server.asked(begin, self._server.mark())
+        return Run(seconds=seconds, cpu=0.0, peak_rss_bytes=0, asked=asked)
 
     def _visit(
         self,

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from bench.floor import FLOOR
 from bench.measuring import NOT_MEASURED
 from bench.programs import OURS
 from bench.results import Row, Verdict, price_of
@@ -21,13 +22,13 @@ _WORDS = {True: "reached", False: "**not reached**", None: "nobody here"}
 
 def tables(rows: Sequence[Row]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
     """Return title, head and cells of each table."""
-    programs = list(dict.fromkeys(program for row in rows for program in row.cells))
+    programs = list(dict.fromkeys(name for row in rows for name in row.cells if name != FLOOR))
     for latency in sorted({row.latency_ms for row in rows}):
         chosen = [row for row in rows if row.latency_ms == latency]
         yield (
             f"Seconds at {latency} ms",
-            ["workload", *programs, f"{OURS} / best", "goal", ""],
-            [_time_line(row, programs) for row in chosen],
+            ["workload", *programs, FLOOR, f"{OURS} / best", "goal", ""],
+            [_time_line(row, [*programs, FLOOR]) for row in chosen],
         )
     yield (
         "Peak of resident MiB of the mount's processes",
@@ -58,10 +59,12 @@ def failures(rows: Iterable[Row]) -> Iterator[str]:
 
 def score(rows: Iterable[Row]) -> str:
     """Return how many goals are reached, in a sentence."""
-    count = Counter(verdict.reached for row in rows for verdict in row.verdicts())
+    verdicts = [verdict for row in rows for verdict in row.verdicts()]
+    count = Counter(verdict.reached for verdict in verdicts)
+    beyond = sum(not verdict.reached and not verdict.reachable for verdict in verdicts)
     return (
-        f"{count[True]} goals are reached, {count[False]} are not; for {count[None]} nobody "
-        "to compare with was here, or quick enough."
+        f"{count[True]} goals are reached, {count[False]} are not, {beyond} of them because the {FLOOR} take "
+        f"longer; for {count[None]} nobody to compare with was here, or quick enough."
     )
 
 
@@ -100,7 +103,7 @@ def _time_line(row: Row, programs: Iterable[str]) -> list[str]:
         *(_seconds(row, program) for program in programs),
         _ratio(shown) + peers,
         f"≤ {verdict.limit:.2f}",
-        _WORDS[verdict.reached],
+        _word(verdict),
     ]
 
 
@@ -130,7 +133,7 @@ def _price_line(row: Row, programs: Iterable[str]) -> list[str]:
         str(row.latency_ms),
         *("–" if price is None else f"{price:.0f}" for price in prices),
         _kinds(row.cells[OURS]),
-        *((_ratio(verdict), _WORDS[verdict.reached]) if verdict else ("", "")),
+        *((_ratio(verdict), _word(verdict)) if verdict else ("", "")),
     ]
 
 
@@ -143,6 +146,10 @@ def _seconds(row: Row, program: str) -> str:
     if cell.failure:
         return cell.failure if cell.stopped_seconds is not None else "failed"
     return f"{row.seconds(program):.2f}" + ("" if len(cell.runs) == len(row.cells[OURS].runs) else "¹")
+
+
+def _word(verdict: Verdict) -> str:
+    return _WORDS[verdict.reached] if verdict.reached or verdict.reachable else f"{verdict.floor:.2f} alone"
 
 
 def _ratio(verdict: Verdict) -> str:

@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bench.floor import FLOOR
 from bench.measuring import COMPARABLE, Cell
 from bench.programs import OURS
 
@@ -25,7 +26,7 @@ class Verdict:
     """Tell how a goal stands: our ratio to the best peer, between the lowest and highest pair.
 
     `ratio` is None where no peer of the goal took part, infinite where ours failed, and `at_most` so much
-    where the best peer was stopped.
+    where the best peer was stopped. `floor` is the ratio that the row's requests alone have to it.
     """
 
     measure: str
@@ -35,6 +36,12 @@ class Verdict:
     low: float = 0.0
     high: float = 0.0
     at_most: bool = False
+    floor: float | None = None
+
+    @property
+    def reachable(self) -> bool:
+        """Return whether somebody could reach the goal who spends no time on anything but the requests."""
+        return self.floor is None or round(self.floor, 2) <= self.limit
 
     @property
     def reached(self) -> bool | None:
@@ -90,7 +97,7 @@ class Row:
         medians = {
             program: self.seconds(program) if measure == "seconds" else self.median(program, value)
             for program in self.cells
-            if program != OURS and (peers is None or program in peers)
+            if program not in (OURS, FLOOR) and (peers is None or program in peers)
         }
         present = {program: median for program, median in medians.items() if median is not None}
         ours = self.median(OURS, value)
@@ -104,7 +111,9 @@ class Row:
         pairs = zip(self.cells[OURS].runs, [] if stopped else self.cells[best].runs, strict=False)
         ratios = [value(run) / max(value(peer), 0.01) for run, peer in pairs] or [ours / present[best]]
         ratio, low, high = statistics.median(ratios), min(ratios), max(ratios)
-        return replace(verdict, best=best, ratio=ratio, low=low, high=high, at_most=stopped)
+        alone = self.median(FLOOR, value) if measure == "seconds" else None
+        floor = alone / present[best] if alone is not None else None
+        return replace(verdict, best=best, ratio=ratio, low=low, high=high, at_most=stopped, floor=floor)
 
     def _price(self) -> Verdict:
         verdict = Verdict(measure="price", limit=PRICE_LIMIT)
@@ -114,7 +123,7 @@ class Row:
         prices = {
             program: self.median(program, price_of)
             for program in self.cells
-            if program != OURS and (self.seconds(program) or math.inf) <= COMPARABLE * seconds
+            if program not in (OURS, FLOOR) and (self.seconds(program) or math.inf) <= COMPARABLE * seconds
         }
         present = {program: price for program, price in prices.items() if price is not None}
         if not present:
@@ -122,7 +131,9 @@ class Row:
         best = min(present, key=lambda program: present[program])
         # A row that costs the peer nothing may cost us nothing.
         ratio = ours / present[best] if present[best] else (1.0 if ours == 0 else float(ours) + 1)
-        return Verdict(measure="price", limit=PRICE_LIMIT, best=best, ratio=ratio, low=ratio, high=ratio)
+        alone = self.median(FLOOR, price_of)
+        floor = alone / present[best] if alone is not None and present[best] else None
+        return replace(verdict, best=best, ratio=ratio, low=ratio, high=ratio, floor=floor)
 
 
 def price_of(run: Run) -> float:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import datasets
+from bench import datasets, floor
 from bench.datasets import MIB, SMALL_BYTES, Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from bench.floor import Floor
 
 Measure = Literal["seconds", "cpu"]
 # Those whose close means that S3 has the data, those that only promise it, and one that shows a folder.
@@ -46,7 +48,8 @@ class Workload:
     on whose mount, when that has been timed, this one is; `like` one that differs in our `options` only,
     with which it shares the peers' runs. With `writes` the data is put anew for each run,
     and `check` looks at the bucket afterwards: a program that lost data is not fast. What may come `late`
-    has time for it until some time after a further mount. `gib` is what CPU seconds are divided by.
+    has time for it until some time after a further mount. `gib` is what CPU seconds are divided by. `floor`
+    gives the requests that any mount with the same promises has to wait for.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Workload:
     options: str = ""
     gib: float | None = None
     counts_price: bool = True
+    floor: Floor | None = None
 
 
 Chain = list[Workload]
@@ -113,6 +117,7 @@ WORKLOADS = (
         command=_READ,
         goals=_time(0.9, 0.8) + _cpu(0.75),
         gib=1,
+        floor=floor.four_parts,
     ),
     Workload(
         name="random1",
@@ -164,6 +169,7 @@ WORKLOADS = (
         command=_FOUR,
         goals=_time(0.9, 0.8) + _cpu(0.75),
         gib=1,
+        floor=floor.four_parts,
     ),
     Workload(
         name="ls-listing",
@@ -180,6 +186,7 @@ WORKLOADS = (
         command=_LS,
         like="ls-listing",
         goals=_time(0.7, 0.5, _S3FS),
+        floor=floor.each("HEAD", floor.MANY),
     ),
     Workload(
         name="ls-seen",
@@ -196,6 +203,7 @@ WORKLOADS = (
         data=datasets.WIDE,
         command=_FIND,
         goals=_time(1.0, 0.8),
+        floor=floor.each("HEAD", floor.MANY),
     ),
     Workload(
         name="du",
@@ -203,6 +211,7 @@ WORKLOADS = (
         data=datasets.WIDE,
         command=_DU,
         goals=_time(1.0, 0.8),
+        floor=floor.each("HEAD", floor.MANY),
     ),
     Workload(
         name="git-status",
@@ -210,6 +219,7 @@ WORKLOADS = (
         data=datasets.CLONE,
         command=_GIT_STATUS,
         goals=_time(1.0, 0.8),
+        floor=floor.each("HEAD", floor.MANY),
     ),
     Workload(
         name="find-listing",
@@ -244,6 +254,7 @@ WORKLOADS = (
         data=datasets.THOUSAND,
         command=_CAT,
         goals=_time(0.5, 0.06),
+        floor=floor.each("GET", floor.MANY),
     ),
     Workload(
         name="cat-warm",
@@ -259,6 +270,7 @@ WORKLOADS = (
         data=datasets.THOUSAND,
         command=_GREP,
         goals=_time(0.5, 0.06),
+        floor=floor.each("GET", floor.MANY),
     ),
     Workload(
         name="grep-warm",
@@ -274,6 +286,7 @@ WORKLOADS = (
         data=datasets.THOUSAND,
         command=_WORKERS,
         goals=_time(0.5, 0.5),
+        floor=floor.each("GET", floor.MANY),
     ),
     Workload(
         name="workers-warm",
@@ -292,6 +305,7 @@ WORKLOADS = (
         goals=_time(0.6, 0.35, DURABLE),
         peers=DURABLE,
         writes=True,
+        floor=floor.puts(200, "new/"),
     ),
     Workload(
         name="cp-writeback",
@@ -314,6 +328,7 @@ WORKLOADS = (
         goals=_time(0.6, 0.55, DURABLE),
         peers=DURABLE,
         writes=True,
+        floor=floor.puts(500, "new/"),
     ),
     Workload(
         name="tar-writeback",
@@ -336,6 +351,7 @@ WORKLOADS = (
         goals=_time(0.6, 0.9, DURABLE),
         peers=DURABLE,
         writes=True,
+        floor=floor.removals,
     ),
     Workload(
         name="rm-writeback",
@@ -348,6 +364,7 @@ WORKLOADS = (
         writes=True,
         late=True,
         options="writeback",
+        floor=floor.gathered_removals,
     ),
     Workload(
         name="mv-tree",
@@ -411,6 +428,7 @@ WORKLOADS = (
         goals=_time(0.3, 0.3, _S3FS),
         peers=DURABLE,
         writes=True,
+        floor=floor.part_copy,
     ),
 )
 

@@ -90,6 +90,6 @@ def test_rows_on_one_mount_have_the_same_data_and_peers(workload):
 @pytest.mark.parametrize("workload", [w for w in WORKLOADS if w.like], ids=lambda workload: workload.name)
 def test_rows_that_are_alike_differ_in_our_options_and_goals_only(workload):
     other = BY_NAME[workload.like]
-    own = {"name": other.name, "title": other.title, "like": "", "check": other.check}
+    own = {"name": other.name, "title": other.title, "like": "", "check": other.check, "floor": other.floor}
     assert workload.options != other.options
     assert replace(workload, **own, options=other.options, goals=other.goals) == other

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.floor import FLOOR
 from bench.measuring import Cell, Run
 from bench.results import Row
 from bench.server import Asked
@@ -67,3 +68,21 @@ def test_requests_are_priced_and_compared_with_those_that_are_quick_enough():
     assert found.ratio == pytest.approx(22 / 20)
     assert found.reached is True
     assert Asked(kinds={"DELETE": 5, "PUT": 1, "HEAD": 2}).price == 14
+
+
+def test_the_requests_alone_are_no_peer_but_say_what_can_be_reached():
+    cells = {"s3rolefs": cell(3, GET=40), "s3fs": cell(2, 2, GET=20), FLOOR: cell(1.9, GET=10)}
+    found = verdicts(READ, **cells)
+    assert (found["seconds"].best, found["price"].best) == ("s3fs", "s3fs")
+    assert found["seconds"].floor == pytest.approx(0.95)
+    assert found["seconds"].reachable is False
+    assert (found["price"].floor, found["price"].reachable) == (0.5, True)
+    assert verdicts(READ, **cells | {FLOOR: cell(1.8)})["seconds"].reachable is True
+    del cells[FLOOR]
+    assert verdicts(READ, **cells)["seconds"].reachable is True
+
+
+def test_requests_that_s3_refused_are_no_floor():
+    refused = Cell(runs=[], failure="no")
+    found = verdicts(READ, **{"s3rolefs": cell(3), "s3fs": cell(2), FLOOR: refused})
+    assert (found["seconds"].floor, found["price"].floor) == (None, None)
