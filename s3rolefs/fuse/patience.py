@@ -18,8 +18,8 @@ import trio
 if TYPE_CHECKING:
     from s3rolefs.fuse.handshake import Handshake
 
-# What two threads of one machine need to hand each other something; a longer wait is better slept through.
-POLL_SECONDS = 25e-6
+# What a program needs from one small file to the next; a longer wait is better slept through.
+POLL_SECONDS = 60e-6
 # Requests come quickly while none was waited for longer than this.
 QUICK_SECONDS = 4 * POLL_SECONDS
 # So many requests are answered before all other tasks get their turn.
