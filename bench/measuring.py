@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from bench import floor, profiling
 from bench.commands import Cost, cost, execute, settle_disk
 from bench.datasets import remove
-from bench.floor import FLOOR
-from bench.programs import OURS, Errand, Failure, Program, Stopped, mounted
+from bench.programs import FLOOR, OURS, Errand, Failure, Program, Stopped, mounted, nothing
 from bench.workloads import Chain, Goal, Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from bench.floor import Floor
     from bench.server import Asked, Server
 
 LIMIT_SECONDS = 45.0
@@ -91,8 +91,7 @@ class Laboratory:
             for chain in chains
             for row, cells in zip(chain, shared, strict=True)
         }
-        with_floor = [row for chain in chains for row in chain if row.floor is not None and not stacks]
-        floors = [(row, Cell(runs=[])) for row in with_floor]
+        floors: dict[str, Cell] = {}
         # The quickest first, as far as is known: what they need says how long the others may take.
         taking_part.sort(key=lambda p: (p.name != OURS, self._known.get((first.name, p.name), 0.0)))
         for number in range(runs):
@@ -106,19 +105,27 @@ class Laboratory:
                     outcomes = self._visit(program, chain, latency_ms, limit, profiles)
                     for row, outcome in zip(chain, outcomes, strict=True):
                         _put(found[row.name][program.name], outcome)
-            for row, cell in floors:
-                _put(cell, self._alone(row, latency_ms))
+            for row, outcome in () if stacks else self._floors(chains, latency_ms):
+                _put(floors.setdefault(row.name, Cell(runs=[])), outcome)
         for name, cell in found[first.name].items():
             self._known[first.name, name] = cell.least_seconds() or LIMIT_SECONDS
-        for row, cell in floors:
-            found[row.name][FLOOR] = cell
+        for name, cell in floors.items():
+            found[name][FLOOR] = cell
         return found
 
-    def _alone(self, row: Workload, latency_ms: int) -> Run | Failure:
-        """Send the requests of a row by themselves."""
-        assert row.floor is not None
+    def _floors(self, chains: Sequence[Chain], latency_ms: int) -> Iterator[tuple[Workload, Run | Failure]]:
+        """Yield what no mount can undercut: a row's requests alone; where nothing is asked, FUSE alone."""
+        for chain in chains:
+            for row in chain:
+                if row.floor is not None:
+                    yield row, self._requests_alone(row, row.floor, latency_ms)
+            if len(chain) > 1:
+                outcomes = self._visit(nothing(), chain, latency_ms, LIMIT_SECONDS, {})
+                yield from zip(chain[1:], outcomes[1:], strict=True)
+
+    def _requests_alone(self, row: Workload, asked_of: Floor, latency_ms: int) -> Run | Failure:
         self._prepare(row)
-        waves = row.floor(self._server.s3, row.data.prefix)
+        waves = asked_of(self._server.s3, row.data.prefix)
         begin = self._server.mark()
         with tempfile.TemporaryDirectory(dir=self._folder) as name:
             try:

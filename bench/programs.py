@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 OURS = "s3rolefs"
+# What the least that any mount could take is called in the place of a program.
+FLOOR = "floor"
 _MOUNT_SECONDS = 30
 _END_SECONDS = 60
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -177,6 +179,15 @@ def programs() -> tuple[Program, ...]:
         if binary:
             found.append(Program(name=name, binary=binary, command=command))
     return tuple(found)
+
+
+def nothing() -> Program:
+    """Return what takes the least where S3 is asked for nothing."""
+    return Program(
+        name=FLOOR,
+        binary=sys.executable,
+        command=lambda binary, errand: [binary, "-m", "bench.nothing", str(errand.directory)],
+    )
 
 
 @contextlib.contextmanager

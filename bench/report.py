@@ -6,9 +6,8 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bench.floor import FLOOR
 from bench.measuring import NOT_MEASURED
-from bench.programs import OURS
+from bench.programs import FLOOR, OURS
 from bench.results import Row, Verdict, price_of
 
 if TYPE_CHECKING:
@@ -61,10 +60,10 @@ def score(rows: Iterable[Row]) -> str:
     """Return how many goals are reached, in a sentence."""
     verdicts = [verdict for row in rows for verdict in row.verdicts()]
     count = Counter(verdict.reached for verdict in verdicts)
-    beyond = sum(not verdict.reached and not verdict.reachable for verdict in verdicts)
+    below = sum(not verdict.reached and not verdict.reachable for verdict in verdicts)
     return (
-        f"{count[True]} goals are reached, {count[False]} are not, {beyond} of them because the {FLOOR} take "
-        f"longer; for {count[None]} nobody to compare with was here, or quick enough."
+        f"{count[True]} goals are reached, {count[False]} are not, {below} of them below the floor; for "
+        f"{count[None]} nobody to compare with was here, or quick enough."
     )
 
 
@@ -149,7 +148,7 @@ def _seconds(row: Row, program: str) -> str:
 
 
 def _word(verdict: Verdict) -> str:
-    return _WORDS[verdict.reached] if verdict.reached or verdict.reachable else f"{verdict.floor:.2f} alone"
+    return _WORDS[verdict.reached] if verdict.reached or verdict.reachable else f"floor {verdict.floor:.2f}"
 
 
 def _ratio(verdict: Verdict) -> str:

@@ -7,9 +7,8 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.floor import FLOOR
 from bench.measuring import COMPARABLE, Cell
-from bench.programs import OURS
+from bench.programs import FLOOR, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +25,8 @@ class Verdict:
     """Tell how a goal stands: our ratio to the best peer, between the lowest and highest pair.
 
     `ratio` is None where no peer of the goal took part, infinite where ours failed, and `at_most` so much
-    where the best peer was stopped. `floor` is the ratio that the row's requests alone have to it.
+    where the best peer was stopped. `floor` is the ratio that what nobody
+    can undercut has to it.
     """
 
     measure: str
@@ -40,7 +40,7 @@ class Verdict:
 
     @property
     def reachable(self) -> bool:
-        """Return whether somebody could reach the goal who spends no time on anything but the requests."""
+        """Return whether somebody could reach the goal who does only what nobody can leave out."""
         return self.floor is None or round(self.floor, 2) <= self.limit
 
     @property

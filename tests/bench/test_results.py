@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.floor import FLOOR
 from bench.measuring import Cell, Run
+from bench.programs import FLOOR
 from bench.results import Row
 from bench.server import Asked
 from bench.workloads import WORKLOADS
@@ -70,7 +70,7 @@ def test_requests_are_priced_and_compared_with_those_that_are_quick_enough():
     assert Asked(kinds={"DELETE": 5, "PUT": 1, "HEAD": 2}).price == 14
 
 
-def test_the_requests_alone_are_no_peer_but_say_what_can_be_reached():
+def test_the_floor_is_no_peer_but_says_what_can_be_reached():
     cells = {"s3rolefs": cell(3, GET=40), "s3fs": cell(2, 2, GET=20), FLOOR: cell(1.9, GET=10)}
     found = verdicts(READ, **cells)
     assert (found["seconds"].best, found["price"].best) == ("s3fs", "s3fs")
