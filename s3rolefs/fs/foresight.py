@@ -143,7 +143,8 @@ class Foresight:
         self._budget_bytes = files.cache_memory_bytes // _MEMORY_SHARE
         self._turn = trio.CapacityLimiter(_AT_ONCE_NEAR)
         self._visits: LRUCache[str, Visit] = LRUCache(_DIRECTORIES_LIMIT)
-        # The visit that a file was opened in last: whoever goes on to the next directory does the same there.
+        # The visit that a file was opened in last: whoever goes on to the next directory does the same there,
+        # and if he does not he is not believed to do so in the one after.
         self._last: Visit | None = None
 
     def looked_up(self, prefix: str, listing: Listing, listed: ObjectInfo) -> bool:
@@ -165,7 +166,7 @@ class Foresight:
         count, before = listing.beyond(), listing
         while count > 0:
             above, slash, last = prefix[:-1].rpartition("/")
-            around = self._metadata.listing(above + slash)
+            around = self._metadata.telling_of(above + slash, last)
             following = around.directory_after(last) if around is not None else None
             prefix = f"{above}{slash}{following}/"
             after = self._metadata.listing(prefix) if following is not None else None
@@ -196,6 +197,8 @@ class Foresight:
         visit = self._visits.get(prefix)
         if visit is None:
             goes_on = self._last is not None and self._last.evidence >= _MOST_EVIDENCE - 1
+            if goes_on:
+                self._last = None
             visit = self._visits[prefix] = Visit(listing=listing, evidence=int(goes_on))
         elif visit.listing is not listing:
             before, visit.listing, visit.orders, visit.others = visit.orders, listing, [], None

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs import surveys
 from s3rolefs.fs.foresight import Order
 from s3rolefs.fs.inodes import number_of
 from s3rolefs.fs.names import Kind
@@ -29,8 +30,8 @@ async def names(bucket):
 @pytest.fixture
 def far(faults):
     """Let every request take a round trip."""
-    for verb in ("get", "head", "list_page"):
-        faults.plan(Fault(verb=verb, times=None, delay_seconds=ROUND_TRIP_SECONDS))
+    verbs = ("get", "head", "list_page")
+    faults.plan(*(Fault(verb=verb, times=None, delay_seconds=ROUND_TRIP_SECONDS) for verb in verbs))
 
 
 async def round_trips(work, *arguments):
@@ -158,6 +159,36 @@ async def test_a_walk_asks_ahead_across_directories(mount, bucket, memory, far, 
     # One after the other in each of the 20 directories they would take four round trips and more in each.
     assert await round_trips(walk) < 25
     assert memory.counts["head"] <= FILES + 2
+
+
+async def test_names_below_a_directory_of_many_pages_are_asked_ahead(
+    mount, bucket, memory, far, monkeypatch, autojump_clock
+):
+    monkeypatch.setattr(surveys, "PAGE_KEYS", FILES // 4)
+    names = [f"tree/{number // 10:02}/{number:03}" for number in range(FILES)]
+    for name in names:
+        await bucket.put(name, b"x")
+
+    async def look():
+        for name in names:  # as git does, which has listed nothing before
+            await mount.stat(name)
+
+    assert await round_trips(look) < 30
+    assert memory.counts["head"] <= FILES + 3
+
+
+async def test_who_reads_in_one_directory_and_then_only_looks_pays_once(
+    mount, bucket, memory, autojump_clock
+):
+    names = [f"tree/{number // 10:02}/{number:03}" for number in range(FILES)]
+    for name in names:
+        await bucket.put(name, name.encode())
+    await mount.list("tree")
+    await read(mount, names[:10])
+    memory.counts.clear()
+    for name in names[10:]:
+        await mount.stat(name)
+    assert memory.counts["get"] == 1  # taken for the first of those that are read next
 
 
 async def test_large_and_empty_files_are_not_fetched_ahead(mount, bucket, memory, autojump_clock):
