@@ -60,7 +60,7 @@ def score(rows: Iterable[Row]) -> str:
     """Return how many goals are reached, in a sentence."""
     verdicts = [verdict for row in rows for verdict in row.verdicts()]
     count = Counter(verdict.reached for verdict in verdicts)
-    below = sum(not verdict.reached and not verdict.reachable for verdict in verdicts)
+    below = sum(verdict.reached is False and not verdict.reachable for verdict in verdicts)
     return (
         f"{count[True]} goals are reached, {count[False]} are not, {below} of them below the floor; for "
         f"{count[None]} nobody to compare with was here, or quick enough."
@@ -148,7 +148,9 @@ def _seconds(row: Row, program: str) -> str:
 
 
 def _word(verdict: Verdict) -> str:
-    return _WORDS[verdict.reached] if verdict.reached or verdict.reachable else f"floor {verdict.floor:.2f}"
+    if verdict.reached is False and not verdict.reachable:
+        return f"floor {verdict.floor:.2f}"
+    return _WORDS[verdict.reached]
 
 
 def _ratio(verdict: Verdict) -> str:

@@ -25,8 +25,7 @@ class Verdict:
     """Tell how a goal stands: our ratio to the best peer, between the lowest and highest pair.
 
     `ratio` is None where no peer of the goal took part, infinite where ours failed, and `at_most` so much
-    where the best peer was stopped. `floor` is the ratio that what nobody
-    can undercut has to it.
+    where the best peer was stopped. `floor` is the ratio of what nobody can undercut.
     """
 
     measure: str
