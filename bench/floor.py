@@ -146,22 +146,23 @@ def _command(wave: Wave, service: Service, url: str, options: Path) -> list[str]
     signer = S3SigV4Auth(Credentials(service.access_key, service.secret_key), "s3", REGION)
     body = options.with_suffix(".body")
     body.write_bytes(wave.requests[0].body)  # all of a wave send the same
-    asked = [_options(request, signer, url, body) for request in wave.requests]
+    asked = [_options(request, signer, service, url, body) for request in wave.requests]
     options.touch(mode=0o600)
     options.write_text("\nnext\n".join(asked))
-    command = ["curl", "--disable", "--silent", "--noproxy", "*", "--config", str(options)]
-    if service.ca_bundle is not None:
-        command += ["--cacert", str(service.ca_bundle)]
-    return [*command, *(["--parallel", "--parallel-max", str(wave.at_once)] if wave.at_once > 1 else [])]
+    parallel = ["--parallel", "--parallel-max", str(wave.at_once)] if wave.at_once > 1 else []
+    return ["curl", "--disable", "--config", str(options), *parallel]
 
 
-def _options(request: Request, signer: S3SigV4Auth, url: str, body: Path) -> str:
+def _options(request: Request, signer: S3SigV4Auth, service: Service, url: str, body: Path) -> str:
     """Return how curl sends one request: it adds no header of its own that S3 would have to look at."""
     target = f"{url}/{BUCKET}/{quote(request.key)}" + (f"?{request.query}" if request.query else "")
     signed = AWSRequest(method=request.method, url=target, headers=request.headers, data=request.body)
     signer.add_auth(signed)
     headers = {"Content-Type": "", "Expect": "", **signed.headers}
-    lines = [f"url = {_quoted(target)}", "output = /dev/null", r'write-out = "%{http_code}\n"']
+    lines = ["silent", 'noproxy = "*"', f"url = {_quoted(target)}", "output = /dev/null"]
+    lines.append(r'write-out = "%{http_code}\n"')
+    if service.ca_bundle is not None:
+        lines.append(f"cacert = {_quoted(str(service.ca_bundle))}")
     lines += [f"header = {_quoted(f'{name}: {value}')}" for name, value in headers.items()]
     if request.method == "HEAD":
         return "\n".join([*lines, "head"])

@@ -25,6 +25,14 @@ PROGRAM = str(Path(sys.executable).parent / "s3rolefs")
 LIMIT_SECONDS = 60.0
 
 
+# Options that change how fast a mount is and nothing that a program sees: as it comes, all on, all off.
+SPEEDS: dict[str, dict[str, object]] = {
+    "defaults": {},
+    "fast": {"writeback": True, "cache_size": "1G"},
+    "plain": {"write_through": True},
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mounted:
     """One mount that is ready, and the process that serves it."""

@@ -7,6 +7,7 @@ from bench.datasets import remove, sizes
 from bench.floor import Request, Wave
 from bench.programs import Failure
 from bench.server import BUCKET
+from tests.bed.radosgw import RadosGateway
 
 PREFIX = "floor/"
 KEYS = [f'{PREFIX}a "b" {n}' for n in range(4)]
@@ -19,6 +20,16 @@ def s3(radosgw_s3):
         radosgw_s3.put_object(Bucket=BUCKET, Key=key, Body=b"1234")
     yield radosgw_s3
     remove(radosgw_s3, "")
+
+
+@pytest.fixture(scope="module")
+def https():
+    with RadosGateway(tls=True) as gateway:
+        client = gateway.client("s3")
+        client.create_bucket(Bucket=BUCKET)
+        for key in KEYS:
+            client.put_object(Bucket=BUCKET, Key=key, Body=b"1234")
+        yield gateway
 
 
 @pytest.fixture
@@ -74,3 +85,9 @@ def test_what_s3_refuses_is_no_floor(send, at_once):
     requests = [Request(method="GET", key=key) for key in (KEYS[0], f"{PREFIX}missing", KEYS[1])]
     with pytest.raises(Failure, match=r"3 of 3 requests were answered; refused: \['404'\]"):
         send(lambda _s3, _prefix: [Wave(requests=requests, at_once=at_once)])
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_every_request_of_a_wave_trusts_an_https_server(https, tmp_path, at_once):
+    waves = floor.each("HEAD", at_once)(https.client("s3"), PREFIX)
+    assert floor.seconds(waves, https, https.endpoint_url, tmp_path) > 0

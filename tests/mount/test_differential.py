@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from tests.bed.effort import EFFORT
-from tests.bed.mounts import Place
+from tests.bed.mounts import SPEEDS, Place
 from tests.bed.trees import LONG_AGO_NS, described, tree
 
 STEPS_PER_HISTORY = 50
@@ -330,13 +330,13 @@ def open_place(radosgw):
 
 
 @pytest.mark.timeout(60 + 10 * HISTORIES)
-@pytest.mark.parametrize("writeback", [False, True])
-def test_the_same_calls_have_the_same_results_as_on_a_local_directory(open_place, bucket, writeback):
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_the_same_calls_have_the_same_results_as_on_a_local_directory(open_place, bucket, speed):
     place = open_place
     local = place.directory.with_name("local")
     local.mkdir()
     serial = count()
-    options = {"allow_other": True, "default_permissions": True, "writeback": writeback or None}
+    options = {"allow_other": True, "default_permissions": True, **SPEEDS[speed]}
     with place.mounted(f"s3://{bucket}", **options) as mount:
         roots = (str(mount.path), str(local))
         run_state_machine_as_test(

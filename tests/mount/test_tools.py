@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.bed.effort import EFFORT
-from tests.bed.mounts import Place, run
+from tests.bed.mounts import SPEEDS, Place, run
 from tests.bed.trees import tree
 
 LIMIT_SECONDS = 100
@@ -68,11 +68,13 @@ def make_sides(mount, tmp_path, name):
     return made
 
 
-@pytest.fixture(scope="module")
-def mounted(tmp_path_factory, radosgw, radosgw_s3):
-    radosgw_s3.create_bucket(Bucket="tools")
+@pytest.fixture(scope="module", params=SPEEDS)
+def mounted(tmp_path_factory, radosgw, radosgw_s3, request):
+    bucket = f"tools-{request.param}"
+    radosgw_s3.create_bucket(Bucket=bucket)
     place = Place(tmp_path_factory.mktemp("tools"), radosgw)
-    with place.mounted("s3://tools", allow_other=True, default_permissions=True) as mount:
+    options = SPEEDS[request.param]
+    with place.mounted(f"s3://{bucket}", allow_other=True, default_permissions=True, **options) as mount:
         yield mount
 
 

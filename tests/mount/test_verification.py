@@ -13,7 +13,7 @@ import pytest
 
 from s3rolefs.fs.parts import SINGLE_PUT_LIMIT_BYTES, STREAM_PART_BYTES
 from tests.bed.effort import EFFORT
-from tests.bed.mounts import Place, run
+from tests.bed.mounts import SPEEDS, Place, run
 from tests.bed.radosgw import RadosGateway
 
 MIB = 1 << 20
@@ -30,8 +30,9 @@ JOBS = {
 }
 
 
+@pytest.mark.parametrize("speed", SPEEDS)
 @pytest.mark.parametrize("job", JOBS)
-def test_fio_finds_what_it_wrote_also_on_another_mount(place, bucket, tmp_path, job):
+def test_fio_finds_what_it_wrote_also_on_another_mount(place, bucket, tmp_path, job, speed):
     options = [f"--{option}" for option in JOBS[job].split()]
     fio = [
         "fio",
@@ -42,9 +43,9 @@ def test_fio_finds_what_it_wrote_also_on_another_mount(place, bucket, tmp_path, 
         "--fallocate=none",
         *options,
     ]
-    with place.mounted(f"s3://{bucket}") as mount:
+    with place.mounted(f"s3://{bucket}", **SPEEDS[speed]) as mount:
         run(*fio, f"--directory={mount.path}", cwd=tmp_path)
-    with place.mounted(f"s3://{bucket}") as mount:
+    with place.mounted(f"s3://{bucket}", **SPEEDS[speed]) as mount:
         assert (mount.path / "job.0.0").stat().st_size
         run(*fio, "--verify_only", f"--directory={mount.path}", cwd=tmp_path)
 
@@ -96,14 +97,15 @@ def exercise(path, rng: random.Random, limit_bytes: int) -> bytes:
 
 
 @pytest.mark.timeout(60 + 60 * EFFORT)
+@pytest.mark.parametrize("speed", SPEEDS)
 @pytest.mark.parametrize("limit_bytes", [100_000, 3 * MIB, 40 * MIB])
-def test_an_exerciser_reads_what_it_wrote_also_on_another_mount(place, bucket, limit_bytes):
+def test_an_exerciser_reads_what_it_wrote_also_on_another_mount(place, bucket, limit_bytes, speed):
     seed = random.randrange(10**6)
     print(f"seed {seed}")  # shown when the test fails
-    with place.mounted(f"s3://{bucket}") as mount:
+    with place.mounted(f"s3://{bucket}", **SPEEDS[speed]) as mount:
         content = exercise(mount.path / "f", random.Random(seed), limit_bytes)
         assert (mount.path / "f").read_bytes() == content
-    with place.mounted(f"s3://{bucket}") as mount:
+    with place.mounted(f"s3://{bucket}", **SPEEDS[speed]) as mount:
         assert (mount.path / "f").read_bytes() == content
 
 
