@@ -138,8 +138,9 @@ def _line(row: Row) -> str:
 
 
 def _about(here: tuple[Program, ...], rows: list[Row]) -> str:
-    count = max(len(row.cells[OURS].runs) for row in rows)
-    runs = "One run of each" if count == 1 else f"Medians of {count} paired runs"
+    counts = sorted({len(row.cells[OURS].runs) for row in rows})
+    many = str(counts[-1]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    runs = "One run of each" if counts[-1] == 1 else f"Medians of {many} paired runs"
     versions = ", ".join(f"{program.name} {program.version()}" for program in here)
     return (
         f"{runs}, {os.cpu_count()} cores, Linux {platform.release()}, radosgw on "
