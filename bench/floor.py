@@ -6,15 +6,11 @@ answers. Each wave is one curl, which opens its own connections.
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import time
-from base64 import b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
-from xml.sax.saxutils import escape
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -23,10 +19,11 @@ from botocore.credentials import Credentials
 from bench.datasets import SMALL_BYTES, sizes
 from bench.programs import Failure
 from bench.server import BUCKET
+from s3rolefs.s3 import requests
+from s3rolefs.s3.requests import Request
 from tests.bed.radosgw import REGION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from bench.programs import Service
@@ -35,17 +32,6 @@ if TYPE_CHECKING:
 MANY = 64
 _STREAMS = 4
 _LIMIT_SECONDS = 120
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """Say what is asked; `key` without the bucket."""
-
-    method: str
-    key: str
-    query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +46,15 @@ class Wave:
 Floor = Callable[[Any, str], Sequence[Wave]]
 
 
+def ask(method: str, key: str, body: bytes = b"") -> Request:
+    """Build what asks for no more of an object than it must."""
+    return Request(kind=method, method=method, key=key, path=f"/{requests.quote_key(key)}", body=body)
+
+
 def each(method: str, at_once: int = 1) -> Floor:
     """Ask for every object."""
     return lambda s3, prefix: [
-        Wave(requests=[Request(method=method, key=key) for key in sorted(sizes(s3, prefix))], at_once=at_once)
+        Wave(requests=[ask(method, key) for key in sorted(sizes(s3, prefix))], at_once=at_once)
     ]
 
 
@@ -71,19 +62,18 @@ def four_parts(s3: Any, prefix: str) -> Sequence[Wave]:
     """Get everything in four parts at once, of one object or of four."""
     objects = sizes(s3, prefix)
     parts = _STREAMS // len(objects)
-    firsts = [(key, size // parts, size // parts * n) for key, size in objects.items() for n in range(parts)]
     gets = [
-        Request(method="GET", key=key, headers={"Range": f"bytes={first}-{first + size - 1}"})
-        for key, size, first in firsts
+        requests.get_object(key, offset=size // parts * part, length=size // parts, if_match=None)
+        for key, size in objects.items()
+        for part in range(parts)
     ]
     return [Wave(requests=gets, at_once=_STREAMS)]
 
 
 def puts(count: int, prefix: str) -> Floor:
     """Put small objects, one after the other, as who waits for each close does."""
-    body = bytes(SMALL_BYTES)
-    requests = [Request(method="PUT", key=f"{prefix}{number}", body=body) for number in range(count)]
-    return lambda _s3, _prefix: [Wave(requests=requests)]
+    wave = Wave(requests=[ask("PUT", f"{prefix}{number}", bytes(SMALL_BYTES)) for number in range(count)])
+    return lambda _s3, _prefix: [wave]
 
 
 def removals(s3: Any, prefix: str) -> Sequence[Wave]:
@@ -93,23 +83,21 @@ def removals(s3: Any, prefix: str) -> Sequence[Wave]:
 
 def gathered_removals(s3: Any, prefix: str) -> Sequence[Wave]:
     """Look at every object, at once, and delete them with one request."""
-    objects = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in sizes(s3, prefix))
-    body = f"<Delete><Quiet>true</Quiet>{objects}</Delete>".encode()
-    checksum = b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-    request = Request(method="POST", key="", query="delete=", headers={"Content-MD5": checksum}, body=body)
-    return [*each("HEAD", MANY)(s3, prefix), Wave(requests=[request])]
+    return [
+        *each("HEAD", MANY)(s3, prefix),
+        Wave(requests=[requests.delete_objects(list(sizes(s3, prefix)))]),
+    ]
 
 
 def part_copy(s3: Any, prefix: str) -> Sequence[Wave]:
     """Let the server copy the one object into a part of another."""
-    [source] = sizes(s3, prefix)
+    [(source, size)] = sizes(s3, prefix).items()
     key = f"{prefix}copy"
     for upload in s3.list_multipart_uploads(Bucket=BUCKET, Prefix=key).get("Uploads", ()):
         s3.abort_multipart_upload(Bucket=BUCKET, Key=key, UploadId=upload["UploadId"])
     upload_id = s3.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
-    query = f"partNumber=1&uploadId={quote(upload_id, safe='')}"
-    headers = {"x-amz-copy-source": quote(f"/{BUCKET}/{source}")}
-    return [Wave(requests=[Request(method="PUT", key=key, query=query, headers=headers)])]
+    copy = requests.upload_part_copy(BUCKET, source, key, upload_id, 1, offset=0, length=size, if_match=None)
+    return [Wave(requests=[copy])]
 
 
 def seconds(waves: Sequence[Wave], service: Service, url: str, scratch: Path) -> float:
@@ -145,7 +133,7 @@ def _command(wave: Wave, service: Service, url: str, options: Path) -> list[str]
     """Write a file of options for curl, and return the command that reads it."""
     signer = S3SigV4Auth(Credentials(service.access_key, service.secret_key), "s3", REGION)
     body = options.with_suffix(".body")
-    body.write_bytes(wave.requests[0].body)  # all of a wave send the same
+    body.write_bytes(_bytes(wave.requests[0]))  # all of a wave send the same
     asked = [_options(request, signer, service, url, body) for request in wave.requests]
     options.touch(mode=0o600)
     options.write_text("\nnext\n".join(asked))
@@ -155,10 +143,12 @@ def _command(wave: Wave, service: Service, url: str, options: Path) -> list[str]
 
 def _options(request: Request, signer: S3SigV4Auth, service: Service, url: str, body: Path) -> str:
     """Return how curl sends one request: it adds no header of its own that S3 would have to look at."""
-    target = f"{url}/{BUCKET}/{quote(request.key)}" + (f"?{request.query}" if request.query else "")
-    signed = AWSRequest(method=request.method, url=target, headers=request.headers, data=request.body)
+    target = f"{url}/{BUCKET}{request.path}" + (f"?{request.query}" if request.query else "")
+    signed = AWSRequest(method=request.method, url=target, headers=request.headers, data=_bytes(request))
     signer.add_auth(signed)
-    headers = {"Content-Type": "", "Expect": "", **signed.headers}
+    headers = {"content-type": "", "expect": ""} | {
+        name.lower(): value for name, value in signed.headers.items()
+    }
     lines = ["silent", 'noproxy = "*"', f"url = {_quoted(target)}", "output = /dev/null"]
     lines.append(r'write-out = "%{http_code}\n"')
     if service.ca_bundle is not None:
@@ -169,6 +159,11 @@ def _options(request: Request, signer: S3SigV4Auth, service: Service, url: str, 
     if request.method in ("PUT", "POST"):
         lines.append(f"data-binary = {_quoted(f'@{body}')}")
     return "\n".join([*lines, f"request = {request.method}"])
+
+
+def _bytes(request: Request) -> bytes:
+    assert isinstance(request.body, bytes)
+    return request.body
 
 
 def _quoted(text: str) -> str:

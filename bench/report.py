@@ -60,7 +60,7 @@ def score(rows: Iterable[Row]) -> str:
     """Return how many goals are reached, in a sentence."""
     verdicts = [verdict for row in rows for verdict in row.verdicts()]
     count = Counter(verdict.reached for verdict in verdicts)
-    below = sum(verdict.reached is False and not verdict.reachable for verdict in verdicts)
+    below = sum(verdict.is_below_floor for verdict in verdicts)
     return (
         f"{count[True]} goals are reached, {count[False]} are not, {below} of them below the floor; for "
         f"{count[None]} nobody to compare with was here, or quick enough."
@@ -148,9 +148,7 @@ def _seconds(row: Row, program: str) -> str:
 
 
 def _word(verdict: Verdict) -> str:
-    if verdict.reached is False and not verdict.reachable:
-        return f"floor {verdict.floor:.2f}"
-    return _WORDS[verdict.reached]
+    return f"floor {verdict.floor:.2f}" if verdict.is_below_floor else _WORDS[verdict.reached]
 
 
 def _ratio(verdict: Verdict) -> str:

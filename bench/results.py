@@ -43,6 +43,11 @@ class Verdict:
         return self.floor is None or round(self.floor, 2) <= self.limit
 
     @property
+    def is_below_floor(self) -> bool:
+        """Return whether the goal is missed, and nobody could reach it."""
+        return self.reached is False and not self.reachable
+
+    @property
     def reached(self) -> bool | None:
         """Return whether the goal is reached; None: nobody to compare with."""
         return None if self.ratio is None else round(self.ratio, 2) <= self.limit
@@ -56,6 +61,11 @@ class Row:
     latency_ms: int
     tls: bool
     cells: Mapping[str, Cell]
+
+    @property
+    def peers(self) -> list[str]:
+        """Return who takes part beside us."""
+        return [program for program in self.cells if program not in (OURS, FLOOR)]
 
     def seconds(self, program: str) -> float | None:
         """Return the median; for a program that was stopped, when that was, for others that failed None."""
@@ -95,8 +105,8 @@ class Row:
         value = _cpu if measure == "cpu" else _seconds
         medians = {
             program: self.seconds(program) if measure == "seconds" else self.median(program, value)
-            for program in self.cells
-            if program not in (OURS, FLOOR) and (peers is None or program in peers)
+            for program in self.peers
+            if peers is None or program in peers
         }
         present = {program: median for program, median in medians.items() if median is not None}
         ours = self.median(OURS, value)
@@ -121,8 +131,8 @@ class Row:
             return _failed(verdict)
         prices = {
             program: self.median(program, price_of)
-            for program in self.cells
-            if program not in (OURS, FLOOR) and (self.seconds(program) or math.inf) <= COMPARABLE * seconds
+            for program in self.peers
+            if (self.seconds(program) or math.inf) <= COMPARABLE * seconds
         }
         present = {program: price for program, price in prices.items() if price is not None}
         if not present:

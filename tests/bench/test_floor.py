@@ -4,7 +4,7 @@ import pytest
 
 from bench import floor
 from bench.datasets import remove, sizes
-from bench.floor import Request, Wave
+from bench.floor import Wave
 from bench.programs import Failure
 from bench.server import BUCKET
 from tests.bed.radosgw import RadosGateway
@@ -44,7 +44,7 @@ def test_everything_is_got_in_four_parts(send, s3):
         s3.delete_object(Bucket=BUCKET, Key=key)
     assert send(floor.four_parts) == [["GET"] * 4]
     [wave] = floor.four_parts(s3, PREFIX)
-    assert [request.headers["Range"] for request in wave.requests] == [f"bytes={n}-{n}" for n in range(4)]
+    assert [request.headers["range"] for request in wave.requests] == [f"bytes={n}-{n}" for n in range(4)]
 
 
 def test_objects_are_put(send, s3):
@@ -72,7 +72,7 @@ def test_an_object_is_copied_into_a_part(send, s3):
 
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_what_s3_refuses_is_no_floor(send, at_once):
-    requests = [Request(method="GET", key=key) for key in (KEYS[0], f"{PREFIX}missing", KEYS[1])]
+    requests = [floor.ask("GET", key) for key in (KEYS[0], f"{PREFIX}missing", KEYS[1])]
     with pytest.raises(Failure, match=r"3 of 3 requests were answered; refused: \['404'\]"):
         send(lambda _s3, _prefix: [Wave(requests=requests, at_once=at_once)])
 

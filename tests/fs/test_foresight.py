@@ -19,12 +19,20 @@ FILES = 200
 ROUND_TRIP_SECONDS = 0.02
 
 
-@pytest.fixture
-async def names(bucket):
-    names = [f"d/{number:03}" for number in range(FILES)]
+async def put(bucket, names):
     for name in names:
         await bucket.put(name, name.encode())
     return names
+
+
+@pytest.fixture
+async def names(bucket):
+    return await put(bucket, [f"d/{number:03}" for number in range(FILES)])
+
+
+@pytest.fixture
+async def tree(bucket):
+    return await put(bucket, [f"tree/{number // 10:02}/{number:03}" for number in range(FILES)])
 
 
 @pytest.fixture
@@ -147,10 +155,7 @@ async def test_what_was_looked_at_only_is_not_read(mount, names, memory, autojum
     assert memory.counts["head"] == FILES + 1  # the directory's marker
 
 
-async def test_a_walk_asks_ahead_across_directories(mount, bucket, memory, far, autojump_clock):
-    for number in range(FILES):
-        await bucket.put(f"tree/{number // 10:02}/{number:03}", b"x")
-
+async def test_a_walk_asks_ahead_across_directories(mount, tree, memory, far, autojump_clock):
     async def walk():
         for directory in await mount.list("tree"):
             for name in await mount.list(f"tree/{directory}"):
@@ -162,31 +167,23 @@ async def test_a_walk_asks_ahead_across_directories(mount, bucket, memory, far, 
 
 
 async def test_names_below_a_directory_of_many_pages_are_asked_ahead(
-    mount, bucket, memory, far, monkeypatch, autojump_clock
+    mount, tree, memory, far, monkeypatch, autojump_clock
 ):
     monkeypatch.setattr(surveys, "PAGE_KEYS", FILES // 4)
-    names = [f"tree/{number // 10:02}/{number:03}" for number in range(FILES)]
-    for name in names:
-        await bucket.put(name, b"x")
 
     async def look():
-        for name in names:  # as git does, which has listed nothing before
+        for name in tree:  # as git does, which has listed nothing before
             await mount.stat(name)
 
     assert await round_trips(look) < 30
     assert memory.counts["head"] <= FILES + 3
 
 
-async def test_who_reads_in_one_directory_and_then_only_looks_pays_once(
-    mount, bucket, memory, autojump_clock
-):
-    names = [f"tree/{number // 10:02}/{number:03}" for number in range(FILES)]
-    for name in names:
-        await bucket.put(name, name.encode())
+async def test_who_reads_in_one_directory_and_then_only_looks_pays_once(mount, tree, memory, autojump_clock):
     await mount.list("tree")
-    await read(mount, names[:10])
+    await read(mount, tree[:10])
     memory.counts.clear()
-    for name in names[10:]:
+    for name in tree[10:]:
         await mount.stat(name)
     assert memory.counts["get"] == 1  # taken for the first of those that are read next
 
