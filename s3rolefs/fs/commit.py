@@ -22,6 +22,8 @@ from s3rolefs.fs.upload import StreamingUpload, copies_everything, copy_object
 from s3rolefs.fs.writer import Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from s3rolefs.cache.background import Background
     from s3rolefs.cache.blocks import BlockCache, ObjectVersion
     from s3rolefs.cache.metadata import MetadataCache
@@ -87,7 +89,7 @@ class Committer:
         attributes = object_attributes(inode)
         # The final times are not known yet: S3's Last-Modified stands for them, unless utimens sets some.
         # The ctime tells our own upload from somebody else's.
-        metadata = without_times(attributes) | {"ctime": attributes.metadata["ctime"]}
+        metadata = without_times(attributes.metadata) | {"ctime": attributes.metadata["ctime"]}
         return StreamingUpload(
             self._store,
             self._background,
@@ -108,8 +110,10 @@ class Committer:
         if inode.detached:
             raise _lost_error(writer)
         try:
-            await self._settle_doubt(inode, writer)
+            await self._settle_attempts(inode, writer)
             if writer.dirty:
+                if not self.keeper.is_current(inode, writer):
+                    self.keeper.write_down_again(inode, writer)
                 await self._send(inode, writer)
         except FileSystemError as error:
             if not _is_conflict(inode, error):
@@ -141,26 +145,25 @@ class Committer:
             )
         except StoreError as error:
             if not error.outcome_unknown:
-                writer.doubt = None
+                writer.attempts.clear()
             raise
-        writer.doubt = None
+        writer.attempts.clear()
         info = stored_info(key, stored, used, writer.size_bytes, inode.attributes.mtime_ns)
         version = version_of(info)
         writer.committed(version)
         self.stored(inode, info, version)
-        if used is not attributes and (
-            inode.times_were_set or without_times(used) != without_times(attributes)
-        ):
+        if used is not attributes and _is_outdated(inode, used.metadata):
             try:
                 await self.store_attributes(inode)
-            except FileSystemError:
-                writer.touch()  # nothing but a copy in parts is left to do
+            except FileSystemError as error:
+                writer.touch()  # nothing but a copy is left to do
+                if isinstance(error, StoreError) and error.outcome_unknown:
+                    writer.attempted(attributes)
                 raise
 
-    async def _settle_doubt(self, inode: Inode, writer: Writer) -> None:
+    async def _settle_attempts(self, inode: Inode, writer: Writer) -> None:
         """Find out whether S3 took an attempt whose answer never came: it must not look like a conflict."""
-        attempt = writer.doubt
-        if attempt is None:
+        if not writer.attempts:
             return
         try:
             found = await self._store.head(self._table.key(inode))
@@ -168,14 +171,16 @@ class Committer:
             if error.reason not in (Reason.NOT_FOUND, Reason.ACCESS_DENIED):
                 raise
         else:
-            ctime = (found.metadata or {}).get("ctime")
-            if ctime == attempt.ctime and found.size_bytes == attempt.size_bytes:
+            taken = {attempt.revision for attempt in writer.attempts if attempt.made(found)}
+            if taken:
                 version = version_of(found)
                 writer.rebase(version)
-                if attempt.revision == writer.revision:
+                if writer.revision in taken:
                     writer.committed(version)
+                    if _is_outdated(inode, found.metadata or {}):
+                        writer.touch()
                 self.stored(inode, found, version)
-        writer.doubt = None
+        writer.attempts.clear()
 
     async def store_attributes(self, inode: Inode) -> None:
         """Make S3 have the attributes of a file whose content it has already, or of a directory."""
@@ -347,3 +352,9 @@ def _lost_error(writer: Writer) -> FileSystemError:
     if writer.never_stored:
         return FileSystemError(Reason.EXISTS, "somebody else has made an object of that name")
     return _changed_elsewhere()
+
+
+def _is_outdated(inode: Inode, metadata: Mapping[str, str]) -> bool:
+    """Tell whether attributes have to follow the content: an upload that began early has older ones."""
+    wanted = object_attributes(inode).metadata
+    return wanted != metadata and (inode.times_were_set or without_times(wanted) != without_times(metadata))

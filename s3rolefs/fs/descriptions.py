@@ -15,6 +15,8 @@ from s3rolefs.model import Key, ObjectInfo, Stored
 from s3rolefs.s3.store import ObjectAttributes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from s3rolefs.fs.inode import Inode
 
 # Amazon S3 user guide, "Working with object metadata": 2 KB of user metadata, names and values.
@@ -46,9 +48,9 @@ def object_attributes(inode: Inode) -> ObjectAttributes:
     return ObjectAttributes(metadata=metadata, headers=headers)
 
 
-def without_times(attributes: ObjectAttributes) -> dict[str, str]:
-    """Return the user metadata but for the file's times."""
-    return {name: value for name, value in attributes.metadata.items() if name not in _TIMES}
+def without_times(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return user metadata but for the file's times."""
+    return {name: value for name, value in metadata.items() if name not in _TIMES}
 
 
 def stored_info(

@@ -6,11 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs.attributes import to_metadata
 from s3rolefs.fs.unsent import KeptVersion, Unsent, UnsentFolder
-from s3rolefs.fs.writer import Attempt
 
 if TYPE_CHECKING:
+    from s3rolefs.fs.attributes import Attributes
     from s3rolefs.fs.inode import Inode
     from s3rolefs.fs.inodes import InodeTable
     from s3rolefs.fs.writer import Writer
@@ -32,6 +31,7 @@ class Keeper:
         self._folder = folder
         self._table = table
         self._names: dict[Inode, str] = {}
+        self._written: dict[Inode, tuple[int, Attributes]] = {}
         self._waiting: dict[Inode, Unsent] = {}
         self._conflicts: list[Unsent] = []
 
@@ -41,6 +41,10 @@ class Keeper:
     def has(self, inode: Inode) -> bool:
         """Tell whether a version of an inode is on local disk, sent in vain or not yet."""
         return inode in self._names
+
+    def is_current(self, inode: Inode, writer: Writer) -> bool:
+        """Tell whether what is on local disk is what the inode has now."""
+        return self._written.get(inode) == (writer.revision, inode.attributes)
 
     def unsent(self) -> list[Unsent]:
         """Return what S3 does not have although its program was told so, or lost the race for its key."""
@@ -54,11 +58,24 @@ class Keeper:
         description = self._description(inode, writer, reason, conflict=False)
         if writer.spool.in_memory and tried is None:
             self._folder.journal.write(name, description.as_fields(), writer.spool.memory())
+            self._written[inode] = writer.revision, inode.attributes
             return
         if not self._folder.has_room():
             raise FileSystemError(Reason.NO_SPACE, "the disk of the spool is nearly full")
-        self._save(name, writer, description)
+        self._save(name, inode, writer, description)
         self._folder.unsynced.add(name)
+
+    def write_down_again(self, inode: Inode, writer: Writer) -> None:
+        """Bring what is on local disk of an inode up to date, if something is and the disk takes it.
+
+        Call it after a change of an unsent file's name or attributes, and before S3 is asked to take what
+        is newer: the next mount has to know that as its own.
+        """
+        if self.has(inode):
+            try:
+                self.write_down(inode, writer)
+            except (OSError, FileSystemError) as error:
+                log.error("%s: a change is in memory only: %s", self._table.path(inode), error)
 
     def keep(self, inode: Inode, writer: Writer, reason: str, *, conflict: bool = False) -> Unsent:
         """Save an inode's content as a file; the same file when it is kept again."""
@@ -70,12 +87,11 @@ class Keeper:
             conflict=conflict,
         )
         try:
-            self._save(name, writer, self._description(inode, writer, reason, conflict=conflict))
+            self._save(name, inode, writer, self._description(inode, writer, reason, conflict=conflict))
         except (OSError, FileSystemError) as error:
             log.error("%s could not be kept on local disk, it is in memory only: %s", unsent.path, error)
         if conflict:
-            del self._names[inode]
-            self._waiting.pop(inode, None)
+            self._forget(inode)
             self._conflicts.append(unsent)
         else:
             self._waiting[inode] = unsent
@@ -84,10 +100,8 @@ class Keeper:
     def adopt(self, inode: Inode, writer: Writer, name: str, kept: KeptVersion) -> None:
         """Take over a version that an earlier mount kept, as this inode's unsent content."""
         writer.adopt(self._folder.data_path(name), kept)
-        # Its mount may have ended while S3 was taking it.
-        ctime = to_metadata(kept.attributes, {})["ctime"]
-        writer.doubt = Attempt(revision=writer.revision, size_bytes=kept.size_bytes, ctime=ctime)
         self._names[inode] = name
+        self._written[inode] = writer.revision, inode.attributes
         self._waiting[inode] = self._describe_old(name, kept)
 
     def note_conflict(self, name: str, kept: KeptVersion) -> None:
@@ -96,18 +110,23 @@ class Keeper:
 
     def forget(self, inode: Inode) -> None:
         """Drop what is kept of an inode: S3 has it, or its name was removed."""
-        name = self._names.pop(inode, None)
+        name = self._forget(inode)
         if name is None:
             return
         if name in self._folder.journal:
             self._folder.journal.end(name)
         else:
             self._folder.remove(name)
-        self._waiting.pop(inode, None)
 
-    def _save(self, name: str, writer: Writer, description: KeptVersion) -> None:
+    def _forget(self, inode: Inode) -> str | None:
+        self._waiting.pop(inode, None)
+        self._written.pop(inode, None)
+        return self._names.pop(inode, None)
+
+    def _save(self, name: str, inode: Inode, writer: Writer, description: KeptVersion) -> None:
         writer.spool.keep(self._folder.data_path(name), writer.size_bytes)
         self._folder.describe(name, description)
+        self._written[inode] = writer.revision, inode.attributes
         self._folder.journal.end(name)
 
     def _describe_old(self, name: str, kept: KeptVersion) -> Unsent:
@@ -130,6 +149,7 @@ class Keeper:
             uses_base=bool(writer.spool.present.missing(0, writer.size_bytes)),
             present=list(writer.spool.present),
             changed=list(writer.spool.changed),
+            attempts=[(attempt.ctime, attempt.size_bytes) for attempt in writer.possible_attempts()],
             reason=reason,
             conflict=conflict,
         )

@@ -138,7 +138,7 @@ class Namespace:
             raise FileSystemError(Reason.IS_DIRECTORY)
         async with self._core.tree_lock.shared(inode), inode.lock:
             await self._save_bytes_of_open(inode)
-            if inode.version is not None or (inode.writer is not None and inode.writer.doubt is not None):
+            if inode.version is not None or (inode.writer is not None and inode.writer.attempts):
                 await self._remove_object(inode, directory)
             left = directory.info if inode.step == CONTENT else None
             self._core.metadata.changed(*self._core.table.place_of(inode), left or NOTHING)
@@ -153,7 +153,8 @@ class Namespace:
         if inode.step == CONTENT:
             await self._core.directories.make_marker(directory, self._core.table.key(inode))
             return
-        if self._core.files.writeback and inode.version is not None:
+        known = inode.version is not None and not (inode.writer is not None and inode.writer.attempts)
+        if self._core.files.writeback and known:
             try:
                 self._core.removals.add(inode)
             except FileSystemError as error:
@@ -229,6 +230,7 @@ class Namespace:
                 if target is not None and self._core.table.unsent_below(target):
                     raise FileSystemError(Reason.NOT_EMPTY)
                 await self._core.mover.move_directory(inode, new_directory, step, overwrite=overwrite)
+            inode.took(ctime_ns=time.time_ns())
         else:
             async with self._core.tree_lock.shared(inode, new_directory), _locks(inode, target):
                 if target is not None:
@@ -240,14 +242,15 @@ class Namespace:
                     self._core.check_free(new_directory, step)
                 if overwrite and self._is_here_only(inode) and (target is None or self._is_here_only(target)):
                     self._core.mover.move_unsent(inode, new_directory, step)
+                    inode.took(ctime_ns=time.time_ns())  # before it is written down: S3 gets it
                     self._core.queue.write_down_again(inode)
                 else:
                     await self._core.mover.move_file(inode, new_directory, step, overwrite=overwrite)
+                    inode.took(ctime_ns=time.time_ns())
                 inode.beside = inode.named_object = beside
                 if target is not None:
                     self._core.committer.keeper.forget(target)
                     await self._core.committer.close_writer_if_unused(target)
-        inode.took(ctime_ns=time.time_ns())
         directory.children_changed()
         new_directory.children_changed()
 
@@ -255,7 +258,7 @@ class Namespace:
         """Tell whether a file has only waited so far, with `writeback`: nobody tried to store it."""
         if not self._core.files.writeback or inode.writer is None or inode in self._core.committer.keeper:
             return False
-        return inode.writer.never_stored and inode.version is None and inode.writer.doubt is None
+        return inode.writer.never_stored and inode.version is None and not inode.writer.attempts
 
     async def _save_bytes_of_open(self, inode: Inode) -> None:
         """Bring an open file's bytes here before its object goes away."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
@@ -43,9 +43,8 @@ MOST_BYTES_IN_MEMORY = 256 * MIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """Say since when a file waits (its first close that was not sent), and what the journal has of it."""
+    """Say since when a file waits (its first close that was not sent), and how much of it."""
 
-    revision: int
     since_seconds: float
     size_bytes: int
     memory_bytes: int
@@ -101,10 +100,10 @@ class Queue:
 
     def is_written_down(self, inode: Inode) -> bool:
         """Tell whether a file waits just as it is."""
-        place, writer = self._places.get(inode), inode.writer
-        if place is None or writer is None or not self._committer.keeper.has(inode):
+        writer = inode.writer
+        if inode not in self._places or writer is None:
             return False
-        return writer.revision == place.revision
+        return self._committer.keeper.is_current(inode, writer)
 
     def has_older(self, seconds: float) -> bool:
         """Tell whether something waits, or is being sent, that was closed before a time."""
@@ -135,7 +134,6 @@ class Queue:
         before = self._places.get(inode)
         since_seconds = before.since_seconds if before is not None else now
         self._places[inode] = place = _Place(
-            revision=writer.revision,
             since_seconds=since_seconds,
             size_bytes=writer.size_bytes,
             memory_bytes=min(writer.size_bytes, MEMORY_LIMIT_BYTES) if writer.spool.in_memory else 0,
@@ -148,13 +146,8 @@ class Queue:
 
     def write_down_again(self, inode: Inode) -> None:
         """Bring what is on local disk up to date after a change of an unsent file's name or attributes."""
-        if inode.writer is not None and self._committer.keeper.has(inode) and not inode.detached:
-            if inode in self._places:
-                self._places[inode] = replace(self._places[inode], revision=inode.writer.revision)
-            try:
-                self._committer.keeper.write_down(inode, inode.writer)
-            except (OSError, FileSystemError) as error:
-                log.error("%s: a change is in memory only: %s", self._table.path(inode), error)
+        if inode.writer is not None and not inode.detached:
+            self._committer.keeper.write_down_again(inode, inode.writer)
             self.sync_soon()
 
     async def settle_below(self, directory: Inode) -> None:

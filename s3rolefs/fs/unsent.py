@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import uuid
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +56,8 @@ class KeptVersion:
     """Describe a kept version: enough to send it in another process.
 
     `address` is that of the key when it was kept; `base_etag` is None for a new file; `present` and
-    `changed` are byte ranges of the data file.
+    `changed` are byte ranges of the data file. `attempts` are ctime and size of what S3 may have taken in
+    place of the base: what it has then is no conflict.
     """
 
     key: str
@@ -70,6 +71,7 @@ class KeptVersion:
     changed: list[tuple[int, int]]
     reason: str
     conflict: bool = False
+    attempts: list[tuple[str, int]] = field(default_factory=list)
 
     def as_fields(self) -> dict[str, Any]:
         """Return what JSON can hold; `asdict` would take ten times as long."""
@@ -97,8 +99,8 @@ class KeptVersion:
         )
 
 
-_KEPT_FIELDS = tuple(field.name for field in fields(KeptVersion))
-_ATTRIBUTE_FIELDS = tuple(field.name for field in fields(Attributes))
+_KEPT_FIELDS = tuple(known.name for known in fields(KeptVersion))
+_ATTRIBUTE_FIELDS = tuple(known.name for known in fields(Attributes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

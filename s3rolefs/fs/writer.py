@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from s3rolefs.cache.buffers import BLOCK_BYTES
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.attributes import to_metadata
 from s3rolefs.fs.parts import LARGEST_FILE_BYTES, SINGLE_PUT_LIMIT_BYTES, STREAM_PART_BYTES, plan_parts
 from s3rolefs.fs.spool import Spool
 from s3rolefs.fs.upload import StreamingUpload, send_parts
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from s3rolefs.cache.background import Background
     from s3rolefs.cache.blocks import BlockCache, ObjectVersion
     from s3rolefs.fs.unsent import KeptVersion
-    from s3rolefs.model import Key, Stored
+    from s3rolefs.model import Key, ObjectInfo, Stored
     from s3rolefs.s3.store import ObjectAttributes, ObjectStore
 
 _FETCH_BLOCKS = 8
@@ -30,19 +31,26 @@ _FETCH_BLOCKS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """Describe one attempt to store a file: its ctime, in nanoseconds, is nobody else's."""
+    """Describe one attempt to store a file: its ctime, in nanoseconds, is nobody else's.
 
-    revision: int
+    `revision` is that of the writer; None: an earlier mount's, with something else than what there is now.
+    """
+
+    revision: int | None
     size_bytes: int
     ctime: str
+
+    def made(self, found: ObjectInfo) -> bool:
+        """Tell whether an object that S3 has (its whole HEAD) came from this attempt."""
+        return (found.metadata or {}).get("ctime") == self.ctime and found.size_bytes == self.size_bytes
 
 
 class Writer:
     """Collect writes over a base version (None: the file is new or was emptied).
 
     `revision` grows with each change of the content or of what rides on its upload;
-    `committed_revision` is what S3 has (-1: nothing yet, not even an empty object). `doubt` is an
-    attempt of which nobody knows whether S3 took it.
+    `committed_revision` is what S3 has (-1: nothing yet, not even an empty object). `attempts` are those
+    of which nobody knows whether S3 took them.
     """
 
     def __init__(
@@ -65,7 +73,7 @@ class Writer:
         self.size_bytes = self._base_limit
         self.revision = 0
         self.committed_revision = -1 if new else 0
-        self.doubt: Attempt | None = None
+        self.attempts: list[Attempt] = []
 
     @property
     def dirty(self) -> bool:
@@ -155,7 +163,7 @@ class Writer:
         if self._stream is not None:
             stream, self._stream = self._stream, None
             if self.size_bytes >= STREAM_PART_BYTES and stream.fits(self.size_bytes) and stream.key == key:
-                self._attempt(stream.attributes)
+                self.attempted(stream.attributes)
                 try:
                     stored = await stream.finish(
                         self.size_bytes, if_match=if_match, if_none_match=if_none_match
@@ -165,7 +173,7 @@ class Writer:
                     raise
                 return stored, stream.attributes
             await stream.abort()
-        self._attempt(attributes)
+        self.attempted(attributes)
         if self.size_bytes < SINGLE_PUT_LIMIT_BYTES:
             await self.bring(0, self.size_bytes)
             body = self.spool.span(0, self.size_bytes)
@@ -191,9 +199,19 @@ class Writer:
         )
         return stored, attributes
 
-    def _attempt(self, attributes: ObjectAttributes) -> None:
+    def attempted(self, attributes: ObjectAttributes) -> None:
+        """Note that S3 was, or is about to be, asked to store what there is now."""
+        self.attempts.append(self._attempt_with(attributes))
+
+    def possible_attempts(self) -> list[Attempt]:
+        """Return the attempts that S3 may have taken by the time this process has died."""
+        if self._stream is None:
+            return self.attempts
+        return [*self.attempts, self._attempt_with(self._stream.attributes)]
+
+    def _attempt_with(self, attributes: ObjectAttributes) -> Attempt:
         ctime = attributes.metadata["ctime"]
-        self.doubt = Attempt(revision=self.revision, size_bytes=self.size_bytes, ctime=ctime)
+        return Attempt(revision=self.revision, size_bytes=self.size_bytes, ctime=ctime)
 
     def committed(self, version: ObjectVersion) -> None:
         """Note that S3 has everything, as `version`."""
@@ -208,11 +226,16 @@ class Writer:
         self.committed_revision = max(self.committed_revision, 0)
 
     def adopt(self, data: Path, kept: KeptVersion) -> None:
-        """Take over what an earlier mount kept."""
+        """Take over what an earlier mount kept; it may have ended while S3 was taking it, or before that."""
         length = self.spool.adopt(data, kept.present, kept.changed)
         self.size_bytes = min(length, kept.size_bytes)
         self._base_limit = min(self._base_limit, self.size_bytes) if kept.uses_base else 0
         self.revision += 1
+        self.attempts = [
+            Attempt(revision=None, size_bytes=size_bytes, ctime=ctime) for ctime, size_bytes in kept.attempts
+        ]
+        ctime = to_metadata(kept.attributes, {})["ctime"]
+        self.attempts.append(Attempt(revision=self.revision, size_bytes=kept.size_bytes, ctime=ctime))
 
     def whole_content(self) -> bytes | None:
         """Return a small file's content when all of it is in memory."""

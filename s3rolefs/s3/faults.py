@@ -30,9 +30,10 @@ class Fault:
     `verb` is a method's name, `key` a whole key (a listing's prefix, a copy's target, one of a
     batch); None is any. Of the calls that match, the first `skip` pass and the next `times` meet the
     fault (None: all of them). They wait `delay_seconds` of trio's time, then fail with `reason` before
-    the inner store hears of them; with `answer_lost` it acts first, and its answer never arrives
-    (UNREACHABLE, outcome_unknown); with `break_after_bytes` a get delivers that many bytes first
-    (UNREACHABLE; one that asks for no more than that passes). With none of the three: only the delay.
+    the inner store hears of them; with `answer_delay_seconds` it acts first, and its answer takes that much
+    longer; with `answer_lost` the answer never arrives (UNREACHABLE, outcome_unknown); with
+    `break_after_bytes` a get delivers that many bytes first (UNREACHABLE; one that asks for no more than
+    that passes). With none of these: only the delay.
     """
 
     verb: str | None = None
@@ -43,6 +44,7 @@ class Fault:
     reason: Reason | None = None
     status: int = 0
     code: str = ""
+    answer_delay_seconds: float = 0.0
     answer_lost: bool = False
     break_after_bytes: int | None = None
 
@@ -229,6 +231,8 @@ class FaultyStore:
             if fault.reason is not None:
                 raise StoreError(fault.reason, operation=verb, key=key, status=fault.status, code=fault.code)
         yield fault
+        if fault is not None and fault.answer_delay_seconds:
+            await trio.sleep(fault.answer_delay_seconds)
         if fault is not None and fault.answer_lost:
             raise _unreachable("the answer was lost", verb, key, outcome_unknown=True)
 

@@ -71,6 +71,11 @@ class Mounted:
         above, _, name = path.rpartition("/")
         return await self.find(above), names.encoded(name)
 
+    async def parent_of_known(self, path: str) -> tuple[Inode, bytes]:
+        """Look the last name up, too: a kernel holds what it removes or renames."""
+        await self.find(path)
+        return await self.parent(path)
+
     async def create(self, path: str, flags: int = os.O_RDWR, mode: int = 0o644) -> FileHandle:
         parent, name = await self.parent(path)
         handle, _ = await self.descriptors.create(parent.number, name, mode, flags | os.O_CREAT, CALLER)
@@ -131,7 +136,7 @@ class Mounted:
         return await self.names.getattr((await self.find(path)).number)
 
     async def unlink(self, path: str) -> None:
-        parent, name = await self.parent(path)
+        parent, name = await self.parent_of_known(path)
         await self.names.unlink(parent.number, name)
 
     async def mkdir(self, path: str, mode: int = 0o755) -> None:
@@ -139,7 +144,7 @@ class Mounted:
         await self.names.mkdir(parent.number, name, mode, CALLER)
 
     async def rmdir(self, path: str) -> None:
-        parent, name = await self.parent(path)
+        parent, name = await self.parent_of_known(path)
         await self.names.rmdir(parent.number, name)
 
     async def symlink(self, path: str, target: bytes) -> None:
@@ -147,7 +152,7 @@ class Mounted:
         await self.names.symlink(parent.number, name, target, CALLER)
 
     async def rename(self, old: str, new: str, *, overwrite: bool = True) -> None:
-        parent, name = await self.parent(old)
+        parent, name = await self.parent_of_known(old)
         new_parent, new_name = await self.parent(new)
         await self.names.rename(parent.number, name, new_parent.number, new_name, overwrite=overwrite)
 

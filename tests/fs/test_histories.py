@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import threading
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from s3rolefs.cache.blockfiles import BlockFiles
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import names
 from s3rolefs.model import Key
+from s3rolefs.s3.faults import Fault, FaultyStore
 from s3rolefs.s3.memory import MemoryStore
 from s3rolefs.s3.store import ObjectAttributes
 from tests.bed.effort import EFFORT
@@ -63,6 +66,7 @@ class Histories(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.loop = Loop()
         self.store = MemoryStore(TrioClock())
+        self.faults = FaultyStore(self.store)
         self.files: dict[str, File] = {}
         self.markers: set[str] = set()
         self.handles: dict[int, File] = {}
@@ -76,7 +80,7 @@ class Histories(RuleBasedStateMachine):
         self.stack = AsyncExitStack()
         self.mounted = await self.stack.enter_async_context(
             mounted(
-                self.store,
+                self.faults,
                 Path(self.folder.name),
                 blocks=self.blocks(),
                 metadata_ttl_seconds=TTL_SECONDS,
@@ -111,6 +115,9 @@ class Histories(RuleBasedStateMachine):
         """Let S3 hear of everything before somebody else, or the model, looks at it."""
         if self.writeback:
             assert self.do(self.mounted.filesystem.drain, 1000) == []
+
+    def forgotten_elsewhere(self) -> None:
+        """Note what stays although somebody else has removed the last that was in it."""
 
     # What the model says
 
@@ -375,6 +382,7 @@ class Histories(RuleBasedStateMachine):
             self.settle()
             self.do(self.store.delete, key_of(path))
             del self.files[path]
+            self.forgotten_elsewhere()
             self.do(trio.sleep, TTL_SECONDS + 1)
 
     @rule(seconds=st.sampled_from([0.5, TTL_SECONDS + 1]))
@@ -468,6 +476,28 @@ class HistoriesWithWriteback(Histories):
     """The same when S3 hears of it later; a mount that ends has been killed, and the next one goes on."""
 
     writeback = True
+
+    def forgotten_elsewhere(self) -> None:
+        """A directory got a marker where all that S3 had of it went while something else waited."""
+        page = self.do(self.store.list_page, "", delimiter="")
+        for info in page.objects:
+            if info.key.endswith("/"):
+                self.markers.add("/".join(names.path(info.key[:-1])))
+
+    @rule(lost=st.booleans())
+    def end_while_s3_hears_of_it(self, lost):
+        """Kill the mount when S3 has done what it was asked for, before the mount knows."""
+        for _handle in list(self.handles):
+            self.close(0)
+        unheard = Fault(times=None, answer_lost=lost, answer_delay_seconds=0 if lost else math.inf)
+        self.faults.plan(
+            *(replace(unheard, verb=verb) for verb in ("put", "delete_many")),
+            Fault(verb="head", times=None, reason=Reason.UNREACHABLE),
+        )
+        self.do(trio.sleep, 1.5)
+        self.loop.run(self.stack.aclose)
+        self.faults.plan()
+        self.loop.run(self._mount)
 
 
 TestHistoriesWithWriteback = HistoriesWithWriteback.TestCase

@@ -1,6 +1,7 @@
 """`writeback`: close returns from the journal, removals are gathered; what that keeps, orders, survives."""
 
 import errno
+import math
 import os
 import threading
 from contextlib import asynccontextmanager
@@ -17,6 +18,8 @@ from s3rolefs.s3.faults import Fault
 from tests.fs.mounted import is_kept, kept_bytes, mounted
 
 DOWN = Fault(times=None, reason=Reason.UNREACHABLE)
+NOBODY_HEARS = Fault(times=None, answer_delay_seconds=math.inf)
+NOBODY_LOOKS = Fault(verb="head", times=None, reason=Reason.UNREACHABLE)
 LATER_SECONDS = 5
 
 
@@ -283,6 +286,114 @@ async def test_a_kill_while_s3_takes_a_file_is_no_conflict(serve, faults, bucket
     async with serve() as mount:
         await trio.sleep(LATER_SECONDS)
         assert mount.filesystem.unsent() == []
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_what_is_changed_while_nobody_knows_whether_s3_took_a_file_survives_kills(
+    serve, faults, bucket, autojump_clock, is_new
+):
+    if not is_new:
+        await bucket.put("f", b"before")
+    async with serve() as mount:
+        await mount.write("f", b"first")
+        faults.plan(Fault(verb="put", answer_lost=True), NOBODY_LOOKS)
+        await trio.sleep(1.5)
+        assert await bucket.get("f") == b"first"
+    faults.plan()
+    async with serve() as mount:
+        await mount.write("f", b"the second", flags=os.O_WRONLY)
+    async with serve() as mount:
+        await mount.truncate("f", 5)
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert mount.filesystem.unsent() == []
+    assert await bucket.get("f") == b"the s"
+
+
+async def test_a_kill_while_s3_takes_a_file_that_was_sent_as_it_was_written_is_no_conflict(
+    serve, faults, memory, bucket, autojump_clock
+):
+    async with serve() as mount:
+        handle = await mount.create("f")
+        for number in range(40):
+            await mount.descriptors.write(handle, number * MIB, bytes([number]) * MIB)
+            await trio.sleep(0.01)
+        faults.plan(Fault(verb="complete_multipart", answer_delay_seconds=math.inf))
+        await mount.close(handle)
+        await trio.sleep(1.5)
+        assert await bucket.keys() == ["f"]
+    faults.plan()
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert mount.filesystem.unsent() == []
+    assert (await bucket.get("f"))[-1:] == bytes([39])
+
+
+async def test_a_kill_while_s3_takes_a_file_under_its_new_name_is_no_conflict(
+    serve, faults, bucket, autojump_clock
+):
+    async with serve() as mount:
+        await mount.write("tmp", b"content")
+        await mount.rename("tmp", "f")
+        faults.plan(NOBODY_HEARS)
+        await trio.sleep(1.5)
+        assert await bucket.keys() == ["f"]
+    faults.plan()
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert mount.filesystem.unsent() == []
+
+
+async def test_a_kill_while_s3_takes_more_than_was_closed_is_no_conflict(
+    serve, faults, bucket, autojump_clock
+):
+    async with serve() as mount:
+        handle = await mount.create("f")
+        await mount.descriptors.write(handle, 0, b"closed once")
+        await mount.descriptors.flush(handle)
+        await mount.descriptors.write(handle, 11, b", written again")
+        faults.plan(NOBODY_HEARS)
+        await trio.sleep(1.5)
+        assert await bucket.get("f") == b"closed once, written again"
+    faults.plan()
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert mount.filesystem.unsent() == []
+    assert await bucket.get("f") == b"closed once, written again"
+
+
+@pytest.mark.parametrize("lost", ["complete_multipart", "copy"])
+async def test_a_file_that_was_sent_as_it_was_written_gets_its_attributes_whatever_answer_is_lost(
+    mount, faults, bucket, autojump_clock, lost
+):
+    handle = await mount.create("f")
+    for number in range(40):
+        await mount.descriptors.write(handle, number * MIB, bytes([number]) * MIB)
+        await trio.sleep(0.01)
+    await mount.change("f", mode=0o600)
+    faults.plan(Fault(verb=lost, answer_lost=True))
+    await mount.close(handle)
+    await trio.sleep(2 * LATER_SECONDS)
+    assert mount.filesystem.unsent() == []
+    assert (await bucket.head("f")).metadata["mode"] == str(0o100600)
+    assert len(await bucket.get("f")) == 40 * MIB
+
+
+async def test_a_file_is_removed_although_nobody_knows_whether_s3_took_it(
+    serve, faults, bucket, autojump_clock
+):
+    await bucket.put("f", b"before")
+    async with serve() as mount:
+        await mount.write("f", b"after")
+        faults.plan(Fault(verb="put", answer_lost=True), NOBODY_LOOKS)
+        await trio.sleep(1.5)
+    faults.plan()
+    async with serve() as mount:
+        await mount.unlink("f")
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert mount.filesystem.unsent() == []
+        assert await mount.list() == []
 
 
 async def test_what_somebody_else_made_meanwhile_is_a_conflict_kept_and_named(serve, bucket, autojump_clock):
