@@ -278,7 +278,7 @@ class Removals:
         """Give directories without a marker one before their last child goes, so that they stay."""
         places = {_place(removal.key)[0]: removal.directory for removal in removals}
         for prefix, directory in places.items():
-            if not (directory.detached or (leaving is not None and prefix.startswith(leaving))):
+            if not directory.detached and prefix != leaving:
                 await self._directories.stay(directory, prefix)
 
     def _done(self, removal: Removal) -> None:

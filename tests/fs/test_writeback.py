@@ -888,6 +888,18 @@ async def test_rmdir_waits_for_what_was_removed_below_and_leaves_no_marker_behin
     assert not await mount.exists("d")
 
 
+async def test_a_directory_whose_last_file_was_removed_keeps_the_one_above_from_being_removed(
+    mount, bucket, autojump_clock
+):
+    await bucket.put("d/sub/f", b"x")
+    await mount.unlink("d/sub/f")
+    assert await failing(mount.rmdir, "d") is Reason.NOT_EMPTY
+    assert await mount.list("d") == ["sub"]
+    await mount.rmdir("d/sub")
+    await mount.rmdir("d")
+    assert await bucket.keys() == []
+
+
 async def test_an_implicit_parent_stays_when_its_last_directory_goes(mount, bucket, autojump_clock):
     await bucket.put("p/d/f", b"x")
     await mount.find("p/d/f")
