@@ -98,7 +98,8 @@ async def test_several_workers_share_an_order_or_have_one_each(mount, names, mem
             nursery.start_soon(take)
     took = await round_trips(work, lambda worker: names[half + worker * quarter :][:quarter])
     assert took < quarter
-    assert memory.counts["get"] == FILES
+    # What lies behind the last one's share may have been asked for, or not.
+    assert half + 8 * quarter <= memory.counts["get"] <= FILES
 
 
 async def test_who_reads_everything_in_no_order_finds_most_of_it_there(
