@@ -7,7 +7,6 @@ so it tells of every directory that it passes: `directories_of` says what.
 from __future__ import annotations
 
 import enum
-from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -57,7 +56,6 @@ class Listing:
     _walk_window: int = 1
     _walked_until: int = 0
     _told_beyond: int = 0
-    _directories: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.objects) + len(self.prefixes)
@@ -139,13 +137,6 @@ class Listing:
         first = self._order[self._walked_until : count]
         self._walked_until = max(self._walked_until, min(count, len(self._order)))
         return first
-
-    def directory_after(self, name: str) -> str | None:
-        """Return the directory that follows another one in S3's order."""
-        if len(self._directories) != len(self.prefixes):
-            self._directories = sorted(prefix + "/" for prefix in self.prefixes)
-        place = bisect_right(self._directories, name + "/")
-        return self._directories[place][:-1] if place < len(self._directories) else None
 
     def _arrange(self) -> None:
         if not self._order:

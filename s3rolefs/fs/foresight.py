@@ -1,10 +1,9 @@
 """See what programs will ask for next: attributes or bytes of the files of a directory, in some order.
 
-A program that opens files in an order gets the next ones before it asks. An order is S3's (names, sorted)
-or that of inode numbers (in which cp and tar go); several programs may each be at another place in it. Each
-file opened in turn widens what is fetched ahead; one that was skipped, and a jump to elsewhere, narrow it.
-Who opens many files of a directory in no order gets the others in the end, too: never more than a few
-for each that was opened. Nothing is asked twice, and nothing is believed for longer than a listing is.
+A program that opens files in an order (`orders.py`) gets the next ones before it asks; once it has gone on to
+the directory that comes next in its order, also those of the directories after that one. Who opens many
+files of a directory in no order gets the others in the end, too: never more than a few for each that was
+opened. Nothing is asked twice, and nothing is believed for longer than a listing is.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import trio
@@ -20,12 +19,11 @@ from cachetools import LRUCache
 
 from s3rolefs.errors import FileSystemError
 from s3rolefs.fs.inode import version_of
-from s3rolefs.fs.inodes import number_of
-from s3rolefs.fs.names import Kind
+from s3rolefs.fs.orders import STEP, Order, Place, Sort
 from s3rolefs.fs.particulars import is_small
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from s3rolefs.cache.background import Background
     from s3rolefs.cache.blocks import BlockCache
@@ -41,12 +39,8 @@ log = logging.getLogger(__name__)
 _AT_ONCE_NEAR = 32
 _AT_ONCE_FAR = 64
 _LARGEST_ATTRIBUTES_WINDOW = 128
-_LARGEST_WINDOW = 64
-_STEP = 4
-# Programs that share the work of one order are that far apart.
-_NEARBY = 8
-_PLACES_LIMIT = 16
 _DIRECTORIES_LIMIT = 64
+_SORTED_LIMIT = 16
 # In a larger directory only S3's order is looked for.
 _LARGEST_SORTED = 20_000
 # Opened in no order: from this share of the files on the others are fetched, so many for each.
@@ -57,71 +51,41 @@ _MEMORY_SHARE = 8
 _MOST_EVIDENCE = 6
 
 
-@dataclass(slots=True, eq=False)
-class Place:
-    """Say where in an order somebody is: at index `at`, with what is before `until` asked for."""
-
-    at: int
-    until: int
-    window: int = 0
-
-
-class Order:
-    """Hold the small files of a directory in one order, and the places of those who go through it.
-
-    `first_window`: what a place begins with; below 0 it takes more than one file in turn to be believed.
-    """
-
-    def __init__(self, files: Iterable[ObjectInfo], *, first_window: int = 0) -> None:
-        self.files = list(files)
-        self._first_window = first_window
-        self._index = {listed.key: index for index, listed in enumerate(self.files)}
-        # How many bytes there are up to each file, and with it.
-        self.passed_bytes = list(accumulate(listed.size_bytes for listed in self.files))
-        self.places: list[Place] = []
-
-    def moves_to(self, listed: ObjectInfo, opened: Callable[[ObjectInfo], bool]) -> Place | None:
-        """Return the place of whoever opens a file now, widened or narrowed; None: a jump.
-
-        A jump narrows all places, and begins one of its own, at which nothing is fetched yet.
-        """
-        index = self._index.get(listed.key)
-        if index is None:
-            return None
-        for place in reversed(self.places):  # who began last goes on most likely
-            # Only who has opened files one after the other may skip some, or share them with others.
-            if index == place.at + 1 or (place.window > 0 and abs(index - place.at) <= _NEARBY):
-                skipped = sum(not opened(self.files[between]) for between in range(place.at + 1, index))
-                window = place.window + _STEP - _STEP * skipped
-                place.window = min(max(self._first_window, window), _LARGEST_WINDOW)
-                place.at = max(place.at, index)
-                self._cut(place)
-                return place
-        for place in self.places:
-            if place.window > 0:
-                place.window //= 2
-                self._cut(place)
-        self.places = [*self.places, Place(index, index + 1, self._first_window)][-_PLACES_LIMIT:]
-        return None
-
-    def _cut(self, place: Place) -> None:
-        place.until = max(place.at + 1, min(place.until, place.at + 1 + place.window))
-
-
 @dataclass(slots=True, kw_only=True, eq=False)
 class Visit:
     """Follow what is done with the files of a directory; `evidence` grows when those looked up are opened."""
 
+    prefix: str
     listing: Listing
     evidence: int
-    orders: list[Order] = field(default_factory=list)
+    orders: dict[Sort, Order] = field(default_factory=dict)
     opened: set[str] = field(default_factory=set)
     opened_again: int = 0
     others: Iterator[ObjectInfo] | None = None
+    following: dict[Sort, str] = field(default_factory=dict)
 
     def has_opened(self, listed: ObjectInfo) -> bool:
         """Tell whether a file was opened since the visit began."""
         return listed.key in self.opened
+
+    def by(self, sort: Sort) -> Order:
+        """Return the small files in an order; it is made when it is needed."""
+        if sort not in self.orders:
+            self.orders[sort] = Order(filter(is_small, self.listing.objects.values()), sort)
+        return self.orders[sort]
+
+    def move(self, listed: ObjectInfo) -> tuple[Order, Place] | None:
+        """Note that a file is opened; return the order in which that most likely came, and the place."""
+        files = self.by(Sort.NAME).files
+        self.opened_again += listed.key in self.opened
+        self.opened.add(listed.key)
+        places = [(order, order.moves_to(listed, self.has_opened)) for order in self.orders.values()]
+        likely = [(order, place) for order, place in places if place is not None]
+        if likely:
+            return max(likely, key=lambda found: found[1].window)
+        if len(self.opened) > 1 and Sort.NUMBER not in self.orders and len(files) < _LARGEST_SORTED:
+            self.by(Sort.NUMBER).moves_to(listed, self.has_opened)
+        return None
 
 
 class Foresight:
@@ -146,6 +110,10 @@ class Foresight:
         # The visit that a file was opened in last: whoever goes on to the next directory does the same there,
         # and if he does not he is not believed to do so in the one after.
         self._last: Visit | None = None
+        # And the file: from there somebody may go on to another directory.
+        self._last_opened: tuple[Visit, ObjectInfo] | None = None
+        # By prefix and sort: the listing that was sorted, and the prefixes of the directories in it.
+        self._sorted: LRUCache[tuple[str, Sort], tuple[Listing, list[str]]] = LRUCache(_SORTED_LIMIT)
 
     def looked_up(self, prefix: str, listing: Listing, listed: ObjectInfo) -> bool:
         """Note that a file is looked up; tell whether it will be opened, so that a GET serves better."""
@@ -165,11 +133,8 @@ class Foresight:
         yield from listing.follow(name, largest=_LARGEST_ATTRIBUTES_WINDOW)
         count, before = listing.beyond(), listing
         while count > 0:
-            above, slash, last = prefix[:-1].rpartition("/")
-            around = self._metadata.telling_of(above + slash, last)
-            following = around.directory_after(last) if around is not None else None
-            prefix = f"{above}{slash}{following}/"
-            after = self._metadata.listing(prefix) if following is not None else None
+            prefix = next(iter(self._beside(prefix, Sort.NAME)), "")
+            after = self._metadata.listing(prefix) if prefix else None
             if after is None:
                 return
             yield from after.lead_in(count, before)
@@ -184,14 +149,14 @@ class Foresight:
         visit = self._visit(prefix, listing)
         visit.evidence = min(visit.evidence + 2, _MOST_EVIDENCE)
         self._last = visit
-        visit.opened_again += listed.key in visit.opened
-        visit.opened.add(listed.key)
-        for order in self._orders(visit):
-            place = order.moves_to(listed, visit.has_opened)
-            if place is not None:
-                self._fetch_from(order, place)
-                return
-        self._fetch_others(visit)
+        if not visit.opened:
+            self._go_on_to(visit)
+        self._last_opened = visit, listed
+        found = visit.move(listed)
+        if found is not None:
+            self._fetch_from(visit, *found)
+        else:
+            self._fetch_others(visit)
 
     def _visit(self, prefix: str, listing: Listing) -> Visit:
         visit = self._visits.get(prefix)
@@ -199,13 +164,14 @@ class Foresight:
             goes_on = self._last is not None and self._last.evidence >= _MOST_EVIDENCE - 1
             if goes_on:
                 self._last = None
-            visit = self._visits[prefix] = Visit(listing=listing, evidence=int(goes_on))
+            visit = self._visits[prefix] = Visit(prefix=prefix, listing=listing, evidence=int(goes_on))
         elif visit.listing is not listing:
-            before, visit.listing, visit.orders, visit.others = visit.orders, listing, [], None
+            before = visit.orders.get(Sort.NAME)
+            visit.listing, visit.orders, visit.others, visit.following = listing, {}, None, {}
             if visit.opened_again:
                 visit.opened, visit.opened_again = set(), 0
-            if before:
-                self._take_places(before[0], next(self._orders(visit)))
+            if before is not None:
+                self._take_places(before, visit.by(Sort.NAME))
         return visit
 
     @staticmethod
@@ -217,30 +183,93 @@ class Foresight:
             if at >= 0:
                 after.places.append(Place(at, at + 1, place.window))
 
-    def _orders(self, visit: Visit) -> Iterator[Order]:
-        """Yield the orders that a directory may be gone through in; they are made when they are needed."""
-        if not visit.orders:
-            visit.orders.append(Order(filter(is_small, visit.listing.objects.values())))
-        yield visit.orders[0]
-        if len(visit.orders) == 1 and len(visit.opened) > 1 and len(visit.orders[0].files) < _LARGEST_SORTED:
-            by_number = sorted(visit.orders[0].files, key=lambda listed: number_of(listed.key, Kind.OBJECT))
-            visit.orders.append(Order(by_number, first_window=-_STEP))
-        yield from visit.orders[1:]
+    def _fetch_from(self, visit: Visit, order: Order, place: Place) -> None:
+        """Fetch what the window of a place reaches, also in the directories that come next."""
+        count = place.at + 1 + place.window
+        window, goes_on = place.window, place.came
+        while self._ask(order, place, count) and goes_on:
+            count -= len(order.files)
+            prefix = self._following(visit, order.sort)
+            listing = self._metadata.listing(prefix) if prefix is not None else None
+            if prefix is None or listing is None:
+                return
+            visit = self._visit(prefix, listing)
+            order = visit.by(order.sort)
+            coming = order.coming(window)
+            if coming is None:
+                return
+            place = coming
 
-    def _fetch_from(self, order: Order, place: Place) -> None:
-        until_bytes = order.passed_bytes[place.at] + self._budget_bytes
-        end = min(place.at + 1 + place.window, len(order.files))
-        for index in range(place.until, end):
-            if order.passed_bytes[index] > until_bytes:
-                break
+    def _ask(self, order: Order, place: Place, count: int) -> bool:
+        """Fetch the first files of an order from a place on; tell whether there is room for more of them."""
+        before_bytes = order.passed_bytes[place.at] if place.at >= 0 else 0
+        for index in range(place.until, min(count, len(order.files))):
+            if order.passed_bytes[index] - before_bytes > self._budget_bytes:
+                return False
             place.until = index + 1
             listed = order.files[index]
             if not self._is_here(listed):
                 self._background.start_soon(self._fetch, listed, place, index)
+        return count > len(order.files)
+
+    def _go_on_to(self, visit: Visit) -> None:
+        """Let whoever goes on to the directory that comes next in his order do there what he did before."""
+        if self._last_opened is None:
+            return
+        before, listed = self._last_opened
+        for order in before.orders.values():
+            place = order.leads_to(listed, visit.prefix)
+            if place is not None and self._following(before, order.sort) == visit.prefix:
+                visit.by(order.sort).coming(max(place.window, 0))
+                return
+
+    def _following(self, visit: Visit, sort: Sort) -> str | None:
+        """Return the next directory with small files of which nobody has opened one."""
+        if sort not in visit.following:
+            for prefix in islice(self._after(visit.prefix, sort), _DIRECTORIES_LIMIT):
+                there, listing = self._visits.get(prefix), self._metadata.listing(prefix)
+                if listing is None:
+                    return None
+                if (there is None or not there.opened) and any(map(is_small, listing.objects.values())):
+                    visit.following[sort] = prefix
+                    break
+        return visit.following.get(sort)
+
+    def _after(self, prefix: str, sort: Sort) -> Iterator[str]:
+        """Yield the directories that a walk comes to after one, as far as they are known."""
+        yield from self._below(prefix, sort)
+        while prefix:
+            for beside in self._beside(prefix, sort):
+                yield beside
+                yield from self._below(beside, sort)
+            prefix = _above(prefix)
+
+    def _below(self, prefix: str, sort: Sort) -> Iterator[str]:
+        listing = self._metadata.listing(prefix)
+        if listing is not None:
+            for inner in self._directories(prefix, listing, sort):
+                yield inner
+                yield from self._below(inner, sort)
+
+    def _beside(self, prefix: str, sort: Sort) -> Iterator[str]:
+        """Yield the directories that come after one in that above."""
+        above = _above(prefix)
+        around = self._metadata.telling_of(above, prefix[len(above) : -1])
+        if around is not None:
+            directories = self._directories(above, around, sort)
+            place = bisect_right(directories, sort.position(prefix), key=sort.position)
+            yield from islice(directories, place, None)
+
+    def _directories(self, prefix: str, listing: Listing, sort: Sort) -> Sequence[str]:
+        listed, directories = self._sorted.get((prefix, sort), (None, []))
+        if listed is not listing or len(directories) != len(listing.prefixes):
+            directories = sorted((f"{prefix}{name}/" for name in listing.prefixes), key=sort.position)
+            self._sorted[prefix, sort] = listing, directories
+        return directories
 
     def _fetch_others(self, visit: Visit) -> None:
         """Fetch a few of the files that nobody has opened, where many were, in no order."""
-        files = visit.orders[0].files
+        files = visit.by(Sort.NAME).files
         if (
             len(files) > _LARGEST_SORTED
             or len(visit.opened) < max(_LEAST_OPENED, len(files) // _SHARE)
@@ -250,7 +279,7 @@ class Foresight:
         if visit.others is None:
             enough = sum(listed.size_bytes for listed in files) <= self._budget_bytes
             visit.others = iter(files if enough else ())
-        count = _STEP
+        count = STEP
         for listed in visit.others:
             if not visit.has_opened(listed) and not self._is_here(listed):
                 self._background.start_soon(self._fetch, listed, None, 0)
@@ -285,3 +314,7 @@ class Foresight:
                     await self._particulars.bring(listed)
                 except FileSystemError as error:
                     log.debug("GET of %s ahead of its reader: %s", listed.key, error)
+
+
+def _above(prefix: str) -> str:
+    return prefix[: prefix.rfind("/", 0, -1) + 1]

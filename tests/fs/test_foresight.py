@@ -8,9 +8,9 @@ import trio
 
 from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import surveys
-from s3rolefs.fs.foresight import Order
 from s3rolefs.fs.inodes import number_of
 from s3rolefs.fs.names import Kind
+from s3rolefs.fs.orders import Order, Sort
 from s3rolefs.model import MIB, Key, ObjectInfo
 from s3rolefs.s3.faults import Fault
 from tests.fs.mounted import mounted
@@ -165,6 +165,47 @@ async def test_a_walk_asks_ahead_across_directories(mount, tree, memory, far, au
     # One after the other in each of the 20 directories they would take four round trips and more in each.
     assert await round_trips(walk) < 25
     assert memory.counts["head"] <= FILES + 2
+
+
+@pytest.mark.parametrize("sort", Sort)
+async def test_who_reads_one_directory_after_the_other_finds_all_of_them_there(
+    mount, tree, memory, far, sort, autojump_clock
+):
+    async def walk(directory):
+        entries = [f"{directory}/{name}" for name in await mount.list(directory)]
+        inner = [f"{entry}/" for entry in entries if entry not in tree]
+        for entry in sorted([*inner, *(entry for entry in entries if entry in tree)], key=sort.position):
+            await (walk(entry[:-1]) if entry.endswith("/") else read(mount, [entry]))
+
+    # One after the other in each of the 20 directories they would take four round trips and more in each.
+    assert await round_trips(walk, "tree") < 16
+    assert memory.counts["get"] == FILES
+    assert memory.counts["head"] <= 3
+
+
+async def test_a_walk_goes_on_through_directories_among_files_and_below_and_above(
+    mount, bucket, memory, far, autojump_clock
+):
+    within = ("a", "b/x", "b/y", "c", "d/e/x", "d/e/y")
+    names = await put(bucket, [f"t/{number:02}/{name}" for number in range(20) for name in within])
+    await mount.list("t")
+    assert await round_trips(read, mount, names) < 20
+    assert memory.counts["get"] == len(names)
+
+
+async def test_files_of_directories_in_no_order_or_left_out_are_not_fetched(
+    mount, tree, memory, autojump_clock
+):
+    await mount.list("tree")
+    for _ in range(2):
+        await read(mount, tree[::10])
+    await trio.sleep(1)
+    assert memory.counts["get"] == 20
+    directories = [tree[begin : begin + 10] for begin in range(0, FILES, 10)]
+    for names in directories[::-1]:
+        await read(mount, names)
+    await trio.sleep(1)
+    assert memory.counts["get"] == FILES
 
 
 async def test_names_below_a_directory_of_many_pages_are_asked_ahead(
