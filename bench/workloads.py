@@ -101,6 +101,11 @@ _DU = "du -s --apparent-size wide >/dev/null"
 _GIT_STATUS = 'test "$(git --no-optional-locks -C clone status -b --porcelain)" = "## main"'
 _CAT = f"test $(cat thousand/* | wc -c) = {1000 * SMALL_BYTES}"
 _GREP = "grep -r nothing-like-it thousand; test $? = 1"
+_GREP_TREE = "grep -r nothing-like-it wide; test $? = 1"
+_CP_TREE = (
+    'cp -r wide "$LOCAL/copy" && test $(find "$LOCAL/copy" -size 1000c | wc -l) = 1000; '
+    'status=$?; rm -r "$LOCAL/copy"; exit $status'
+)
 _WORKERS = (
     'cd thousand; test $(ls | shuf --random-source="$LOCAL/seed" | xargs -P 8 -n 125 cat | wc -c) '
     f"= {1000 * SMALL_BYTES}"
@@ -279,6 +284,22 @@ WORKLOADS = (
         command=_GREP,
         after="grep",
         goals=_time(0.5, 0.5),
+    ),
+    Workload(
+        name="grep-tree",
+        title="grep -r over 50 × 20 of 1,000 bytes, cold",
+        data=datasets.WIDE,
+        command=_GREP_TREE,
+        goals=_time(0.5, 0.06),
+        floor=floor.each("GET", floor.MANY),
+    ),
+    Workload(
+        name="cp-tree",
+        title="cp -r of 50 × 20 of 1,000 bytes out of the mount, cold",
+        data=datasets.WIDE,
+        command=_CP_TREE,
+        goals=_time(0.5, 0.06),
+        floor=floor.each("GET", floor.MANY),
     ),
     Workload(
         name="workers",

@@ -185,10 +185,11 @@ class Foresight:
 
     def _fetch_from(self, visit: Visit, order: Order, place: Place) -> None:
         """Fetch what the window of a place reaches, also in the directories that come next."""
-        count = place.at + 1 + place.window
-        window, goes_on = place.window, place.came
+        count, window = place.at + 1 + place.window, place.window
+        goes_on = place.came and count - len(order.files) - place.beyond > window // 4
         while self._ask(order, place, count) and goes_on:
             count -= len(order.files)
+            place.beyond = count
             prefix = self._following(visit, order.sort)
             listing = self._metadata.listing(prefix) if prefix is not None else None
             if prefix is None or listing is None:
@@ -198,7 +199,7 @@ class Foresight:
             coming = order.coming(window)
             if coming is None:
                 return
-            place = coming
+            place, visit.evidence = coming, max(visit.evidence, 1)
 
     def _ask(self, order: Order, place: Place, count: int) -> bool:
         """Fetch the first files of an order from a place on; tell whether there is room for more of them."""
@@ -261,6 +262,8 @@ class Foresight:
             yield from islice(directories, place, None)
 
     def _directories(self, prefix: str, listing: Listing, sort: Sort) -> Sequence[str]:
+        if not listing.prefixes:
+            return ()
         listed, directories = self._sorted.get((prefix, sort), (None, []))
         if listed is not listing or len(directories) != len(listing.prefixes):
             directories = sorted((f"{prefix}{name}/" for name in listing.prefixes), key=sort.position)

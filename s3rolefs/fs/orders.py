@@ -44,13 +44,15 @@ class Sort(enum.Enum):
 class Place:
     """Say where in an order somebody is: at index `at` (-1: on the way to the first file).
 
-    What is before `until` is asked for. `came`: from the directory that the walk had gone through before.
+    What is before `until` is asked for, and `beyond` files of the directories that come next. `came`: from
+    the directory before this one.
     """
 
     at: int
     until: int
     window: int = 0
     came: bool = False
+    beyond: int = 0
 
 
 class Order:
