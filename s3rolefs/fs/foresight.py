@@ -62,7 +62,7 @@ class Visit:
     opened: set[str] = field(default_factory=set)
     opened_again: int = 0
     others: Iterator[ObjectInfo] | None = None
-    following: dict[Sort, str] = field(default_factory=dict)
+    following: dict[Sort, str | None] = field(default_factory=dict)
 
     def has_opened(self, listed: ObjectInfo) -> bool:
         """Tell whether a file was opened since the visit began."""
@@ -179,9 +179,9 @@ class Foresight:
         """Go on in the new listing of a directory where somebody was in the old one."""
         keys = [listed.key for listed in after.files]
         for place in before.places:
-            at = bisect_right(keys, before.files[place.at].key) - 1
+            at = bisect_right(keys, before.files[place.at].key) - 1 if place.at >= 0 else -1
             if at >= 0:
-                after.places.append(Place(at, at + 1, place.window))
+                after.places.append(Place(at, at + 1, place.window, place.came))
 
     def _fetch_from(self, visit: Visit, order: Order, place: Place) -> None:
         """Fetch what the window of a place reaches, also in the directories that come next."""
@@ -227,14 +227,16 @@ class Foresight:
     def _following(self, visit: Visit, sort: Sort) -> str | None:
         """Return the next directory with small files of which nobody has opened one."""
         if sort not in visit.following:
+            found = None
             for prefix in islice(self._after(visit.prefix, sort), _DIRECTORIES_LIMIT):
                 there, listing = self._visits.get(prefix), self._metadata.listing(prefix)
                 if listing is None:
-                    return None
+                    return None  # nobody knows yet
                 if (there is None or not there.opened) and any(map(is_small, listing.objects.values())):
-                    visit.following[sort] = prefix
+                    found = prefix
                     break
-        return visit.following.get(sort)
+            visit.following[sort] = found
+        return visit.following[sort]
 
     def _after(self, prefix: str, sort: Sort) -> Iterator[str]:
         """Yield the directories that a walk comes to after one, as far as they are known."""

@@ -193,6 +193,16 @@ async def test_a_walk_goes_on_through_directories_among_files_and_below_and_abov
     assert memory.counts["get"] == len(names)
 
 
+async def test_a_walk_goes_on_when_the_listings_have_grown_old(mount, tree, memory, far, autojump_clock):
+    await trio.sleep(2)  # what changed within the last second would be asked for again
+    await mount.list("tree")
+    await read(mount, tree[:25])
+    await trio.sleep(11)  # `metadata_ttl` is 10
+    await mount.list("tree")
+    assert await round_trips(read, mount, tree[25:]) < 10
+    assert memory.counts["get"] == FILES
+
+
 async def test_files_of_directories_in_no_order_or_left_out_are_not_fetched(
     mount, tree, memory, autojump_clock
 ):
