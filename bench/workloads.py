@@ -103,8 +103,8 @@ _CAT = f"test $(cat thousand/* | wc -c) = {1000 * SMALL_BYTES}"
 _GREP = "grep -r nothing-like-it thousand; test $? = 1"
 _GREP_TREE = "grep -r nothing-like-it wide; test $? = 1"
 _CP_TREE = (
-    'copy=$(mktemp -d "$LOCAL/XXXXXX"); cp -r wide "$copy" && test $(find "$copy" -size 1000c | wc -l) = 1000; '
-    'status=$?; rm -r "$copy"; exit $status'
+    'copy=$(mktemp -d "$LOCAL/XXXXXX"); cp -r wide "$copy" && '
+    'test $(find "$copy" -size 1000c | wc -l) = 1000; status=$?; rm -r "$copy"; exit $status'
 )
 _WORKERS = (
     'cd thousand; test $(ls | shuf --random-source="$LOCAL/seed" | xargs -P 8 -n 125 cat | wc -c) '

@@ -192,9 +192,9 @@ class FileSystem:
         removed = sum(self._take_over_removal(name, kept) for name, kept in self._folder.removals())
         for name, kept in versions:
             path = self._core.table.path_of(kept.key)
-            if kept.address != self._folder.address_of(kept.key):
-                log.warning("%s: a version for %s is still kept, which is not there now", path, kept.address)
-                reason = f"it belongs to {kept.address}; a mount that has this there sends it"
+            if kept.address != self._folder.address_of(kept.key) or self.files.read_only:
+                log.warning("%s: a version for %s is still kept, which is not sent now", path, kept.address)
+                reason = f"it belongs to {kept.address}; a mount that has this there and may write sends it"
                 keeper.note_conflict(name, replace(kept, reason=reason, conflict=True))
                 continue
             inode = None if kept.conflict else self._inode_for(kept)

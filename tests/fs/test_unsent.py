@@ -179,6 +179,22 @@ async def test_the_next_mount_shows_and_sends_what_was_left(faults, spool, bucke
     assert list(spool.iterdir()) == []
 
 
+async def test_a_read_only_mount_leaves_it_to_the_next(faults, spool, memory, bucket, autojump_clock, caplog):
+    await leave_unsent(faults, spool, "f", b"content")
+    memory.counts.clear()
+    async with mounted(faults, spool, read_only=True) as mount:
+        [kept] = mount.filesystem.unsent()
+        assert kept_bytes(kept) == b"content"
+        assert "may write sends it" in kept.reason
+        assert await mount.list() == []
+        await trio.sleep(100)
+        assert memory.counts["put"] == 0
+    assert "is still kept, which is not sent now" in caplog.text
+    async with mounted(faults, spool) as mount:
+        await trio.sleep(5)
+        assert await bucket.get("f") == b"content"
+
+
 @pytest.mark.parametrize(
     ("path", "key"),
     [
