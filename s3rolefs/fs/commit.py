@@ -110,7 +110,7 @@ class Committer:
         if inode.detached:
             raise _lost_error(writer)
         try:
-            await self._settle_attempts(inode, writer)
+            await self.settle_attempts(inode, writer)
             if writer.dirty:
                 if not self.keeper.is_current(inode, writer):
                     self.keeper.write_down_again(inode, writer)
@@ -161,7 +161,7 @@ class Committer:
                     writer.attempted(attributes)
                 raise
 
-    async def _settle_attempts(self, inode: Inode, writer: Writer) -> None:
+    async def settle_attempts(self, inode: Inode, writer: Writer) -> None:
         """Find out whether S3 took an attempt whose answer never came: it must not look like a conflict."""
         if not writer.attempts:
             return
@@ -171,8 +171,9 @@ class Committer:
             if error.reason not in (Reason.NOT_FOUND, Reason.ACCESS_DENIED):
                 raise
         else:
+            is_base = inode.version is not None and inode.version.etag == found.etag
             taken = {attempt.revision for attempt in writer.attempts if attempt.made(found)}
-            if taken:
+            if taken and not is_base:
                 version = version_of(found)
                 writer.rebase(version)
                 if writer.revision in taken:
@@ -180,6 +181,8 @@ class Committer:
                     if _is_outdated(inode, found.metadata or {}):
                         writer.touch()
                 self.stored(inode, found, version)
+                if not writer.dirty:
+                    self.keeper.forget(inode)
         writer.attempts.clear()
 
     async def store_attributes(self, inode: Inode) -> None:

@@ -129,6 +129,9 @@ class Descriptors:
                 if error.reason is not Reason.STALE:
                     raise
                 async with inode.lock:  # a commit, a chmod or a rename of our own may have replaced it
+                    if writer is not None and inode.writer is writer and writer.attempts:
+                        await self._core.committer.settle_attempts(inode, writer)
+                        continue
                     if inode.version is version:
                         self._core.tree.doubt(inode)
                         raise

@@ -41,6 +41,8 @@ _AT_ONCE_FAR = 64
 _LARGEST_ATTRIBUTES_WINDOW = 128
 _DIRECTORIES_LIMIT = 64
 _SORTED_LIMIT = 16
+# Directories are sorted again when more than one of so many was made or removed.
+_FEW = 16
 # In a larger directory only S3's order is looked for.
 _LARGEST_SORTED = 20_000
 # Opened in no order: from this share of the files on the others are fetched, so many for each.
@@ -112,8 +114,10 @@ class Foresight:
         self._last: Visit | None = None
         # And the file: from there somebody may go on to another directory.
         self._last_opened: tuple[Visit, ObjectInfo] | None = None
-        # By prefix and sort: the listing that was sorted, and the prefixes of the directories in it.
-        self._sorted: LRUCache[tuple[str, Sort], tuple[Listing, list[str]]] = LRUCache(_SORTED_LIMIT)
+        # By prefix and sort: the listing that was sorted, how far it went, and the directories' prefixes.
+        self._sorted: LRUCache[tuple[str, Sort], tuple[Listing, str | None, list[str]]] = LRUCache(
+            _SORTED_LIMIT
+        )
 
     def looked_up(self, prefix: str, listing: Listing, listed: ObjectInfo) -> bool:
         """Note that a file is looked up; tell whether it will be opened, so that a GET serves better."""
@@ -132,10 +136,10 @@ class Foresight:
         """Yield what a walk will look up next, in this directory and in those after it."""
         yield from listing.follow(name, largest=_LARGEST_ATTRIBUTES_WINDOW)
         count, before = listing.beyond(), listing
-        while count > 0:
-            prefix = next(iter(self._beside(prefix, Sort.NAME)), "")
-            after = self._metadata.listing(prefix) if prefix else None
-            if after is None:
+        beside = self._beside(prefix, Sort.NAME) if count > 0 else ()
+        for following in islice(beside, _DIRECTORIES_LIMIT):
+            after = self._metadata.listing(following)
+            if after is None or count <= 0:
                 return
             yield from after.lead_in(count, before)
             count -= len(after.objects)
@@ -187,7 +191,9 @@ class Foresight:
         """Fetch what the window of a place reaches, also in the directories that come next."""
         count, window = place.at + 1 + place.window, place.window
         goes_on = place.came and count - len(order.files) - place.beyond > window // 4
-        while self._ask(order, place, count) and goes_on:
+        room_bytes = self._budget_bytes
+        while room_bytes > 0 and self._ask(order, place, count, room_bytes) and goes_on:
+            room_bytes -= order.bytes_after(place)
             count -= len(order.files)
             place.beyond = count
             prefix = self._following(visit, order.sort)
@@ -201,11 +207,10 @@ class Foresight:
                 return
             place, visit.evidence = coming, max(visit.evidence, 1)
 
-    def _ask(self, order: Order, place: Place, count: int) -> bool:
+    def _ask(self, order: Order, place: Place, count: int, room_bytes: int) -> bool:
         """Fetch the first files of an order from a place on; tell whether there is room for more of them."""
-        before_bytes = order.passed_bytes[place.at] if place.at >= 0 else 0
         for index in range(place.until, min(count, len(order.files))):
-            if order.passed_bytes[index] - before_bytes > self._budget_bytes:
+            if order.bytes_after(place, index) > room_bytes:
                 return False
             place.until = index + 1
             listed = order.files[index]
@@ -223,6 +228,8 @@ class Foresight:
             if place is not None and self._following(before, order.sort) == visit.prefix:
                 visit.by(order.sort).coming(max(place.window, 0))
                 return
+        for order in visit.orders.values():
+            order.nobody_comes()
 
     def _following(self, visit: Visit, sort: Sort) -> str | None:
         """Return the next directory with small files of which nobody has opened one."""
@@ -264,12 +271,13 @@ class Foresight:
             yield from islice(directories, place, None)
 
     def _directories(self, prefix: str, listing: Listing, sort: Sort) -> Sequence[str]:
-        if not listing.prefixes:
+        if not listing.prefixes or (sort is Sort.NUMBER and len(listing.prefixes) > _LARGEST_SORTED):
             return ()
-        listed, directories = self._sorted.get((prefix, sort), (None, []))
-        if listed is not listing or len(directories) != len(listing.prefixes):
+        listed, until, directories = self._sorted.get((prefix, sort), (None, None, []))
+        changes = abs(len(directories) - len(listing.prefixes))
+        if listed is not listing or until != listing.until or changes > len(directories) // _FEW:
             directories = sorted((f"{prefix}{name}/" for name in listing.prefixes), key=sort.position)
-            self._sorted[prefix, sort] = listing, directories
+            self._sorted[prefix, sort] = listing, listing.until, directories
         return directories
 
     def _fetch_others(self, visit: Visit) -> None:

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from s3rolefs.errors import FileSystemError, Reason
+from s3rolefs.fs.attributes import to_metadata
 from s3rolefs.fs.unsent import KeptVersion, Unsent, UnsentFolder
 
 if TYPE_CHECKING:
@@ -149,7 +150,10 @@ class Keeper:
             uses_base=bool(writer.spool.present.missing(0, writer.size_bytes)),
             present=list(writer.spool.present),
             changed=list(writer.spool.changed),
-            attempts=[(attempt.ctime, attempt.size_bytes) for attempt in writer.possible_attempts()],
+            attempts=[
+                (attempt.ctime, attempt.size_bytes)
+                for attempt in writer.other_attempts(to_metadata(inode.attributes, {})["ctime"])
+            ],
             reason=reason,
             conflict=conflict,
         )

@@ -137,8 +137,10 @@ class Namespace:
         if inode.is_directory:
             raise FileSystemError(Reason.IS_DIRECTORY)
         async with self._core.tree_lock.shared(inode), inode.lock:
+            if inode.writer is not None:
+                await self._core.committer.settle_attempts(inode, inode.writer)
             await self._save_bytes_of_open(inode)
-            if inode.version is not None or (inode.writer is not None and inode.writer.attempts):
+            if inode.version is not None:
                 await self._remove_object(inode, directory)
             left = directory.info if inode.step == CONTENT else None
             self._core.metadata.changed(*self._core.table.place_of(inode), left or NOTHING)
@@ -153,8 +155,7 @@ class Namespace:
         if inode.step == CONTENT:
             await self._core.directories.make_marker(directory, self._core.table.key(inode))
             return
-        known = inode.version is not None and not (inode.writer is not None and inode.writer.attempts)
-        if self._core.files.writeback and known:
+        if self._core.files.writeback:
             try:
                 self._core.removals.add(inode)
             except FileSystemError as error:

@@ -68,8 +68,12 @@ class Order:
             self._first_window = -STEP
         self._index = {listed.key: index for index, listed in enumerate(self.files)}
         # How many bytes there are up to each file, and with it.
-        self.passed_bytes = list(accumulate(listed.size_bytes for listed in self.files))
+        self._passed_bytes = [0, *accumulate(listed.size_bytes for listed in self.files)]
         self.places: list[Place] = []
+
+    def bytes_after(self, place: Place, index: int = -1) -> int:
+        """Return how many bytes lie behind a place, up to a file and with it, or to the end."""
+        return self._passed_bytes[-1 if index < 0 else index + 1] - self._passed_bytes[place.at + 1]
 
     def moves_to(self, listed: ObjectInfo, opened: Callable[[ObjectInfo], bool]) -> Place | None:
         """Return the place of whoever opens a file now, widened or narrowed; None: a jump.
@@ -112,6 +116,13 @@ class Order:
             return None
         place.window = window
         return place
+
+    def nobody_comes(self) -> None:
+        """Note that whoever is here now came from elsewhere than was expected."""
+        for place in self.places:
+            if place.at < 0:
+                place.until = 0  # what is still to be asked for is not
+        self.places = [place for place in self.places if place.at >= 0]
 
     def _begin(self, place: Place) -> None:
         self.places = [*self.places, place][-_PLACES_LIMIT:]

@@ -82,10 +82,15 @@ class KeptVersion:
     @classmethod
     def of_fields(cls, fields: dict[str, Any]) -> KeptVersion:
         """Read what `as_fields` returned; ValueError, TypeError, KeyError when it is something else."""
-        fields["attributes"] = Attributes(**fields["attributes"])
+        known = {
+            name: fields[name] for name in _KEPT_FIELDS if name in fields
+        }  # a later version may add some
+        attributes = fields["attributes"]
+        known["attributes"] = Attributes(**{name: attributes[name] for name in _ATTRIBUTE_FIELDS})
         for name in ("present", "changed"):
-            fields[name] = [(int(start), int(end)) for start, end in fields[name]]
-        return cls(**fields)
+            known[name] = [(int(start), int(end)) for start, end in fields[name]]
+        known["attempts"] = [(str(ctime), int(size)) for ctime, size in fields.get("attempts", ())]
+        return cls(**known)
 
     def base_version(self) -> ObjectVersion | None:
         """Return the version in S3 that the kept one replaces, None for a new file."""

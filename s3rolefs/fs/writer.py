@@ -203,11 +203,11 @@ class Writer:
         """Note that S3 was, or is about to be, asked to store what there is now."""
         self.attempts.append(self._attempt_with(attributes))
 
-    def possible_attempts(self) -> list[Attempt]:
-        """Return the attempts that S3 may have taken by the time this process has died."""
-        if self._stream is None:
-            return self.attempts
-        return [*self.attempts, self._attempt_with(self._stream.attributes)]
+    def other_attempts(self, ctime: str) -> list[Attempt]:
+        """Return what S3 may have taken by the time this process has died, but for what there is now."""
+        now = Attempt(revision=self.revision, size_bytes=self.size_bytes, ctime=ctime)
+        streamed = [] if self._stream is None else [self._attempt_with(self._stream.attributes)]
+        return [attempt for attempt in [*self.attempts, *streamed] if attempt != now]
 
     def _attempt_with(self, attributes: ObjectAttributes) -> Attempt:
         ctime = attributes.metadata["ctime"]
@@ -231,11 +231,16 @@ class Writer:
         self.size_bytes = min(length, kept.size_bytes)
         self._base_limit = min(self._base_limit, self.size_bytes) if kept.uses_base else 0
         self.revision += 1
+        now = (to_metadata(kept.attributes, {})["ctime"], kept.size_bytes)
+        # The kernel's clock may stand still for some milliseconds: of two that look the same nobody knows
+        # which one S3 has, and what there is now is sent again.
+        known = [*kept.attempts, *([] if now in kept.attempts else [now])]
         self.attempts = [
-            Attempt(revision=None, size_bytes=size_bytes, ctime=ctime) for ctime, size_bytes in kept.attempts
+            Attempt(
+                revision=self.revision if attempt is now else None, size_bytes=attempt[1], ctime=attempt[0]
+            )
+            for attempt in known
         ]
-        ctime = to_metadata(kept.attributes, {})["ctime"]
-        self.attempts.append(Attempt(revision=self.revision, size_bytes=kept.size_bytes, ctime=ctime))
 
     def whole_content(self) -> bytes | None:
         """Return a small file's content when all of it is in memory."""

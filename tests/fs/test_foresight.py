@@ -218,6 +218,36 @@ async def test_files_of_directories_in_no_order_or_left_out_are_not_fetched(
     assert memory.counts["get"] == FILES
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        lambda dirs: [names[0] for names in dirs],
+        lambda dirs: [name for names in dirs[1::3] for name in names],
+    ],
+)
+async def test_who_leaves_the_order_is_not_believed_to_go_on(mount, tree, memory, rest, autojump_clock):
+    directories = [tree[begin : begin + 10] for begin in range(0, FILES, 10)]
+    names = tree[:20] + rest(directories[2:])
+    await mount.list("tree")
+    await read(mount, names)
+    await trio.sleep(1)
+    # One window was believed in; what was fetched then is not asked for again.
+    assert memory.counts["get"] <= len(names) + 64
+
+
+async def test_what_is_fetched_ahead_in_all_directories_together_stays_within_the_memory(
+    faults, bucket, memory, tmp_path, far
+):
+    names = [f"t/{number:02}/x" for number in range(60)]
+    for name in names:
+        await bucket.put(name, bytes(MIB))
+    async with mounted(faults, tmp_path, cache_memory_bytes=16 * MIB) as mount:
+        await mount.list("t")
+        for name in names:
+            assert len(await mount.read(name)) == MIB
+    assert memory.counts["get"] <= len(names) + 2
+
+
 async def test_names_below_a_directory_of_many_pages_are_asked_ahead(
     mount, tree, memory, far, monkeypatch, autojump_clock
 ):

@@ -13,6 +13,7 @@ from s3rolefs.errors import FileSystemError, Reason
 from s3rolefs.fs import names, queue
 from s3rolefs.fs.attributes import Changes
 from s3rolefs.fs.queue import NOTHING_WAITS
+from s3rolefs.fs.unsent import KeptVersion
 from s3rolefs.model import MIB
 from s3rolefs.s3.faults import Fault
 from tests.fs.mounted import is_kept, kept_bytes, mounted
@@ -342,6 +343,58 @@ async def test_a_kill_while_s3_takes_a_file_under_its_new_name_is_no_conflict(
     async with serve() as mount:
         await trio.sleep(LATER_SECONDS)
         assert mount.filesystem.unsent() == []
+
+
+async def test_an_edit_with_the_time_and_size_of_what_s3_has_is_sent_by_the_next_mount(
+    serve, bucket, autojump_clock
+):
+    time_ns = 1_700_000_123_000_000_000  # a kernel's clock may stand still for some milliseconds
+    async with serve() as mount:
+        handle = await mount.create("f")
+        for content in (b"aaaa", b"bbbb"):
+            await mount.descriptors.write(handle, 0, content)
+            await mount.change("f", mtime_ns=time_ns, ctime_ns=time_ns)
+            await (mount.descriptors.fsync if content == b"aaaa" else mount.close)(handle)
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert mount.filesystem.unsent() == []
+    assert await bucket.get("f") == b"bbbb"
+
+
+async def test_what_s3_took_before_a_kill_is_read_at_once(serve, faults, bucket, autojump_clock):
+    await bucket.put("f", b"b" * (3 * MIB))
+    async with serve() as mount:
+        handle = await mount.open("f", os.O_RDWR)
+        await mount.descriptors.write(handle, 10, b"edit")
+        await mount.close(handle)
+        faults.plan(Fault(verb="put", answer_delay_seconds=math.inf))
+        await trio.sleep(1.5)
+    faults.plan()
+    async with serve() as mount:
+        assert await mount.read("f") == b"b" * 10 + b"edit" + b"b" * (3 * MIB - 14)
+        await trio.sleep(LATER_SECONDS)
+        assert mount.filesystem.unsent() == []
+
+
+async def test_what_was_never_sent_is_removed_and_nothing_of_somebody_else(serve, bucket, autojump_clock):
+    async with serve() as mount:
+        await mount.write("f", b"mine")
+    await bucket.put("f", b"theirs")
+    async with serve() as mount:
+        await mount.unlink("f")
+        await trio.sleep(LATER_SECONDS)
+        assert mount.filesystem.unsent() == []
+    assert await bucket.get("f") == b"theirs"
+
+
+async def test_what_a_later_version_wrote_down_is_sent(serve, bucket, monkeypatch, autojump_clock):
+    as_fields = KeptVersion.as_fields
+    async with serve() as mount:
+        monkeypatch.setattr(KeptVersion, "as_fields", lambda kept: as_fields(kept) | {"later": 1})
+        await mount.write("f", b"mine")
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+    assert await bucket.get("f") == b"mine"
 
 
 async def test_a_kill_while_s3_takes_more_than_was_closed_is_no_conflict(
