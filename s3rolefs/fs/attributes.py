@@ -115,11 +115,16 @@ def to_metadata(attributes: Attributes, kept: Mapping[str, str]) -> dict[str, st
         "uid": str(attributes.uid),
         "gid": str(attributes.gid),
         "mtime": _seconds(attributes.mtime_ns),
-        "ctime": _seconds(attributes.ctime_ns),
+        "ctime": ctime_text(attributes),
         "atime": _seconds(attributes.atime_ns),
     }
     metadata.pop(_XATTR, None)
     return metadata if attributes.xattr is None else {**metadata, _XATTR: attributes.xattr}
+
+
+def ctime_text(attributes: Attributes) -> str:
+    """Return the ctime as the user metadata has it: it tells one upload from all others."""
+    return _seconds(attributes.ctime_ns)
 
 
 def nonsense(info: ObjectInfo, *, directory: bool) -> Iterator[str]:

@@ -13,7 +13,7 @@ import trio
 
 from s3rolefs.cache.listings import DIRECTORY
 from s3rolefs.errors import FileSystemError, Reason, StoreError
-from s3rolefs.fs.descriptions import object_attributes, stored_info, without_times
+from s3rolefs.fs.descriptions import early_attributes, is_outdated, object_attributes, stored_info
 from s3rolefs.fs.inode import Inode, version_of
 from s3rolefs.fs.keeping import Keeper
 from s3rolefs.fs.names import CONTENT
@@ -22,8 +22,6 @@ from s3rolefs.fs.upload import StreamingUpload, copies_everything, copy_object
 from s3rolefs.fs.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from s3rolefs.cache.background import Background
     from s3rolefs.cache.blocks import BlockCache, ObjectVersion
     from s3rolefs.cache.metadata import MetadataCache
@@ -86,15 +84,11 @@ class Committer:
         info = inode.info
         if inode.detached or (info is not None and (info.metadata is None or info.tag_count)):
             return None
-        attributes = object_attributes(inode)
-        # The final times are not known yet: S3's Last-Modified stands for them, unless utimens sets some.
-        # The ctime tells our own upload from somebody else's.
-        metadata = without_times(attributes.metadata) | {"ctime": attributes.metadata["ctime"]}
         return StreamingUpload(
             self._store,
             self._background,
             self._table.key(inode),
-            replace(attributes, metadata=metadata),
+            early_attributes(inode),
             inode.writer.spool,
         )
 
@@ -112,8 +106,7 @@ class Committer:
         try:
             await self.settle_attempts(inode, writer)
             if writer.dirty:
-                if not self.keeper.is_current(inode, writer):
-                    self.keeper.write_down_again(inode, writer)
+                self.keeper.write_down_again(inode, writer)
                 await self._send(inode, writer)
         except FileSystemError as error:
             if not _is_conflict(inode, error):
@@ -152,7 +145,7 @@ class Committer:
         version = version_of(info)
         writer.committed(version)
         self.stored(inode, info, version)
-        if used is not attributes and _is_outdated(inode, used.metadata):
+        if used is not attributes and is_outdated(inode, used.metadata):
             try:
                 await self.store_attributes(inode)
             except FileSystemError as error:
@@ -176,9 +169,11 @@ class Committer:
             if taken and not is_base:
                 version = version_of(found)
                 writer.rebase(version)
-                if writer.revision in taken:
+                # Of two that look the same (a kernel's clock stands still for some milliseconds) nobody knows
+                # which one S3 has: what there is now is sent again.
+                if taken == {writer.revision}:
                     writer.committed(version)
-                    if _is_outdated(inode, found.metadata or {}):
+                    if is_outdated(inode, found.metadata or {}):
                         writer.touch()
                 self.stored(inode, found, version)
                 if not writer.dirty:
@@ -355,9 +350,3 @@ def _lost_error(writer: Writer) -> FileSystemError:
     if writer.never_stored:
         return FileSystemError(Reason.EXISTS, "somebody else has made an object of that name")
     return _changed_elsewhere()
-
-
-def _is_outdated(inode: Inode, metadata: Mapping[str, str]) -> bool:
-    """Tell whether attributes have to follow the content: an upload that began early has older ones."""
-    wanted = object_attributes(inode).metadata
-    return wanted != metadata and (inode.times_were_set or without_times(wanted) != without_times(metadata))

@@ -48,8 +48,26 @@ def object_attributes(inode: Inode) -> ObjectAttributes:
     return ObjectAttributes(metadata=metadata, headers=headers)
 
 
-def without_times(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return user metadata but for the file's times."""
+def early_attributes(inode: Inode) -> ObjectAttributes:
+    """Return what to store with an upload that begins while the file is still being written.
+
+    The final times are not known yet: S3's Last-Modified stands for them, unless utimens sets some. The ctime
+    tells our own upload from somebody else's.
+    """
+    attributes = object_attributes(inode)
+    metadata = _without_times(attributes.metadata) | {"ctime": attributes.metadata["ctime"]}
+    return replace(attributes, metadata=metadata)
+
+
+def is_outdated(inode: Inode, metadata: Mapping[str, str]) -> bool:
+    """Tell whether attributes have to follow the content: an upload that began early has older ones."""
+    wanted = object_attributes(inode).metadata
+    if wanted == metadata:
+        return False
+    return inode.times_were_set or _without_times(wanted) != _without_times(metadata)
+
+
+def _without_times(metadata: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in metadata.items() if name not in _TIMES}
 
 

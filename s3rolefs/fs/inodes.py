@@ -5,6 +5,7 @@ Numbers are hashes of the key, so that a listing can name an entry nobody has lo
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -158,7 +159,7 @@ class InodeTable:
         self.detach(inode)
 
     def move(self, inode: Inode, parent: Inode, step: Step) -> None:
-        """Give an inode another place; what was there is detached first."""
+        """Give an inode another place, and a new ctime; what was there is detached first."""
         there = parent.children.get(step)
         if there is not None and there is not inode:
             self.remove(there)
@@ -168,6 +169,7 @@ class InodeTable:
         inode.parent = parent
         inode.step = step
         parent.children[step] = inode
+        inode.took(ctime_ns=time.time_ns())
         self.drop_if_unused(old_parent)
 
     def promise(self, number: InodeNumber) -> None:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs.attributes import to_metadata
+from s3rolefs.fs.attributes import ctime_text
 from s3rolefs.fs.unsent import KeptVersion, Unsent, UnsentFolder
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ class Keeper:
     def write_down_again(self, inode: Inode, writer: Writer) -> None:
         """Bring what is on local disk of an inode up to date, if something is and the disk takes it.
 
-        Call it after a change of an unsent file's name or attributes, and before S3 is asked to take what
-        is newer: the next mount has to know that as its own.
+        Call it after a change of an unsent file's name (which changes its ctime) or attributes, and before
+        S3 is asked to take what is newer: the next mount has to know that as its own.
         """
-        if self.has(inode):
+        if self.has(inode) and not self.is_current(inode, writer):
             try:
                 self.write_down(inode, writer)
             except (OSError, FileSystemError) as error:
@@ -152,7 +152,7 @@ class Keeper:
             changed=list(writer.spool.changed),
             attempts=[
                 (attempt.ctime, attempt.size_bytes)
-                for attempt in writer.other_attempts(to_metadata(inode.attributes, {})["ctime"])
+                for attempt in writer.other_attempts(ctime_text(inode.attributes))
             ],
             reason=reason,
             conflict=conflict,

@@ -231,7 +231,6 @@ class Namespace:
                 if target is not None and self._core.table.unsent_below(target):
                     raise FileSystemError(Reason.NOT_EMPTY)
                 await self._core.mover.move_directory(inode, new_directory, step, overwrite=overwrite)
-            inode.took(ctime_ns=time.time_ns())
         else:
             async with self._core.tree_lock.shared(inode, new_directory), _locks(inode, target):
                 if target is not None:
@@ -243,11 +242,9 @@ class Namespace:
                     self._core.check_free(new_directory, step)
                 if overwrite and self._is_here_only(inode) and (target is None or self._is_here_only(target)):
                     self._core.mover.move_unsent(inode, new_directory, step)
-                    inode.took(ctime_ns=time.time_ns())  # before it is written down: S3 gets it
                     self._core.queue.write_down_again(inode)
                 else:
                     await self._core.mover.move_file(inode, new_directory, step, overwrite=overwrite)
-                    inode.took(ctime_ns=time.time_ns())
                 inode.beside = inode.named_object = beside
                 if target is not None:
                     self._core.committer.keeper.forget(target)

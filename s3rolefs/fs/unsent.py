@@ -82,9 +82,8 @@ class KeptVersion:
     @classmethod
     def of_fields(cls, fields: dict[str, Any]) -> KeptVersion:
         """Read what `as_fields` returned; ValueError, TypeError, KeyError when it is something else."""
-        known = {
-            name: fields[name] for name in _KEPT_FIELDS if name in fields
-        }  # a later version may add some
+        # A later version may have more.
+        known = {name: fields[name] for name in _KEPT_FIELDS if name in fields}
         attributes = fields["attributes"]
         known["attributes"] = Attributes(**{name: attributes[name] for name in _ATTRIBUTE_FIELDS})
         for name in ("present", "changed"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from s3rolefs.cache.buffers import BLOCK_BYTES
 from s3rolefs.errors import FileSystemError, Reason
-from s3rolefs.fs.attributes import to_metadata
+from s3rolefs.fs.attributes import ctime_text
 from s3rolefs.fs.parts import LARGEST_FILE_BYTES, SINGLE_PUT_LIMIT_BYTES, STREAM_PART_BYTES, plan_parts
 from s3rolefs.fs.spool import Spool
 from s3rolefs.fs.upload import StreamingUpload, send_parts
@@ -231,16 +231,10 @@ class Writer:
         self.size_bytes = min(length, kept.size_bytes)
         self._base_limit = min(self._base_limit, self.size_bytes) if kept.uses_base else 0
         self.revision += 1
-        now = (to_metadata(kept.attributes, {})["ctime"], kept.size_bytes)
-        # The kernel's clock may stand still for some milliseconds: of two that look the same nobody knows
-        # which one S3 has, and what there is now is sent again.
-        known = [*kept.attempts, *([] if now in kept.attempts else [now])]
-        self.attempts = [
-            Attempt(
-                revision=self.revision if attempt is now else None, size_bytes=attempt[1], ctime=attempt[0]
-            )
-            for attempt in known
-        ]
+        others = [Attempt(revision=None, size_bytes=size, ctime=ctime) for ctime, size in kept.attempts]
+        ctime = ctime_text(kept.attributes)
+        now = Attempt(revision=self.revision, size_bytes=kept.size_bytes, ctime=ctime)
+        self.attempts = [*others, now]
 
     def whole_content(self) -> bytes | None:
         """Return a small file's content when all of it is in memory."""

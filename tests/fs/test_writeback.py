@@ -66,6 +66,19 @@ def waiting(mount):
     return now.files, now.removals
 
 
+async def write_slowly(mount, handle):
+    """Write 40 MiB that are sent while they are written."""
+    for number in range(40):
+        await mount.descriptors.write(handle, number * MIB, bytes([number]) * MIB)
+        await trio.sleep(0.01)
+
+
+async def sent_by_the_next(serve):
+    async with serve() as mount:
+        await trio.sleep(LATER_SECONDS)
+        assert mount.filesystem.unsent() == []
+
+
 def full(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -284,9 +297,7 @@ async def test_a_kill_while_s3_takes_a_file_is_no_conflict(serve, faults, bucket
         await trio.sleep(1.5)
         assert await bucket.get("f") == b"content"
     faults.plan()
-    async with serve() as mount:
-        await trio.sleep(LATER_SECONDS)
-        assert mount.filesystem.unsent() == []
+    await sent_by_the_next(serve)
 
 
 @pytest.mark.parametrize("is_new", [True, False])
@@ -305,9 +316,7 @@ async def test_what_is_changed_while_nobody_knows_whether_s3_took_a_file_survive
         await mount.write("f", b"the second", flags=os.O_WRONLY)
     async with serve() as mount:
         await mount.truncate("f", 5)
-    async with serve() as mount:
-        await trio.sleep(LATER_SECONDS)
-        assert mount.filesystem.unsent() == []
+    await sent_by_the_next(serve)
     assert await bucket.get("f") == b"the s"
 
 
@@ -316,17 +325,13 @@ async def test_a_kill_while_s3_takes_a_file_that_was_sent_as_it_was_written_is_n
 ):
     async with serve() as mount:
         handle = await mount.create("f")
-        for number in range(40):
-            await mount.descriptors.write(handle, number * MIB, bytes([number]) * MIB)
-            await trio.sleep(0.01)
+        await write_slowly(mount, handle)
         faults.plan(Fault(verb="complete_multipart", answer_delay_seconds=math.inf))
         await mount.close(handle)
         await trio.sleep(1.5)
         assert await bucket.keys() == ["f"]
     faults.plan()
-    async with serve() as mount:
-        await trio.sleep(LATER_SECONDS)
-        assert mount.filesystem.unsent() == []
+    await sent_by_the_next(serve)
     assert (await bucket.get("f"))[-1:] == bytes([39])
 
 
@@ -340,9 +345,7 @@ async def test_a_kill_while_s3_takes_a_file_under_its_new_name_is_no_conflict(
         await trio.sleep(1.5)
         assert await bucket.keys() == ["f"]
     faults.plan()
-    async with serve() as mount:
-        await trio.sleep(LATER_SECONDS)
-        assert mount.filesystem.unsent() == []
+    await sent_by_the_next(serve)
 
 
 async def test_an_edit_with_the_time_and_size_of_what_s3_has_is_sent_by_the_next_mount(
@@ -355,9 +358,7 @@ async def test_an_edit_with_the_time_and_size_of_what_s3_has_is_sent_by_the_next
             await mount.descriptors.write(handle, 0, content)
             await mount.change("f", mtime_ns=time_ns, ctime_ns=time_ns)
             await (mount.descriptors.fsync if content == b"aaaa" else mount.close)(handle)
-    async with serve() as mount:
-        await trio.sleep(LATER_SECONDS)
-        assert mount.filesystem.unsent() == []
+    await sent_by_the_next(serve)
     assert await bucket.get("f") == b"bbbb"
 
 
@@ -409,9 +410,7 @@ async def test_a_kill_while_s3_takes_more_than_was_closed_is_no_conflict(
         await trio.sleep(1.5)
         assert await bucket.get("f") == b"closed once, written again"
     faults.plan()
-    async with serve() as mount:
-        await trio.sleep(LATER_SECONDS)
-        assert mount.filesystem.unsent() == []
+    await sent_by_the_next(serve)
     assert await bucket.get("f") == b"closed once, written again"
 
 
@@ -420,9 +419,7 @@ async def test_a_file_that_was_sent_as_it_was_written_gets_its_attributes_whatev
     mount, faults, bucket, autojump_clock, lost
 ):
     handle = await mount.create("f")
-    for number in range(40):
-        await mount.descriptors.write(handle, number * MIB, bytes([number]) * MIB)
-        await trio.sleep(0.01)
+    await write_slowly(mount, handle)
     await mount.change("f", mode=0o600)
     faults.plan(Fault(verb=lost, answer_lost=True))
     await mount.close(handle)
